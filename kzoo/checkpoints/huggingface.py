@@ -1,0 +1,135 @@
+"""The Hugging Face directory, in and out: `config.json`, `model.safetensors`, tokenizer files."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from kzoo import tokenizers
+from kzoo.checkpoints import safetensors
+from kzoo.checkpoints.engine import export_tensors, import_tensors
+from kzoo.checkpoints.pretrained import Pretrained
+from kzoo.errors import UserError
+from kzoo.models.families import family as find_family
+
+CONFIG = "config.json"
+
+
+def load_directory(directory, *, dtype=None) -> Pretrained:
+    """Builds the backbone that a directory describes and fills it with its weights.
+
+    Args:
+        directory: holds ``config.json``, safetensors and tokenizer files.
+        dtype: Keras dtype policy of the layers; variables are float32 unless it says otherwise.
+
+    Raises:
+        UserError: what is missing, truncated or unknown, by file and tensor.
+    """
+    directory = Path(directory)
+    published = _read_config(directory)
+    if "model_type" not in published:
+        raise UserError(f"{directory / CONFIG} must say the model_type of its architecture; it does not.")
+    family = find_family(published["model_type"])
+    tensors = safetensors.Tensors(directory)
+    try:
+        config = family.config(published, set(tensors))
+    except KeyError as error:
+        raise UserError(f"{directory / CONFIG} lacks the key {error} that a {family.MODEL_TYPE} model needs.") from None
+    except TypeError as error:
+        raise UserError(f"{directory / CONFIG} has a value of the wrong type: {error}.") from None
+    tokenizer = tokenizers.load(directory)
+    if tokenizer.vocabulary_size > config.vocabulary_size:
+        raise UserError(
+            f"The tokenizer of {directory} has {tokenizer.vocabulary_size} tokens, but the model only "
+            f"{config.vocabulary_size} (vocab_size in {CONFIG}). They do not belong together."
+        )
+    try:
+        backbone = family.build(config, dtype)
+    except ValueError as error:
+        raise UserError(f"{directory / CONFIG}: {error}") from None
+    names, head = _sort(tensors, family)
+    import_tensors(
+        backbone, _Renamed(tensors, names), family.RULES, num_blocks=len(backbone.blocks), where=str(directory)
+    )
+    return Pretrained(
+        backbone=backbone,
+        tokenizer=tokenizer,
+        family=family,
+        config=config,
+        published=published,
+        dtypes={name: str(tensors.dtype_of(stored)) for name, stored in names.items()},
+        head=head,
+        source=str(directory),
+    )
+
+
+def save_directory(pretrained: Pretrained, directory, *, head=None, head_root=None, published=None) -> None:
+    """Writes the directory that ``load_directory`` and ``transformers`` read.
+
+    Args:
+        pretrained: what to write.
+        directory: made when missing; files of these names are replaced.
+        head: the ``kzoo.models.rules.Head`` of a task, or None for the bare backbone.
+        head_root: the model that holds the head's weights.
+        published: keys added to ``config.json``.
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    family, backbone = pretrained.family, pretrained.backbone
+    prefix = head.prefix if head else ""
+    tensors = {
+        prefix + name: tensor
+        for name, tensor in export_tensors(
+            backbone, family.RULES, num_blocks=len(backbone.blocks), dtypes=pretrained.dtypes
+        ).items()
+    }
+    if head:
+        tensors |= export_tensors(head_root, head.rules)
+    config = {key: value for key, value in pretrained.published.items() if key != "_name_or_path"}
+    config |= {"architectures": [head.architecture if head else family.ARCHITECTURE], **(published or {})}
+    safetensors.write(directory / safetensors.SINGLE, tensors)
+    (directory / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    pretrained.tokenizer.save(directory)
+
+
+def _read_config(directory: Path) -> dict:
+    if not directory.is_dir():
+        raise UserError(f"{directory} is not a directory of a model.")
+    path = directory / CONFIG
+    if not path.is_file():
+        raise UserError(f"{directory} is not a checkpoint: it has no {CONFIG}.")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not JSON: {error}.") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{path} must hold a JSON object; it holds a {type(config).__name__}.")
+    return config
+
+
+def _sort(tensors, family) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    """Backbone's names without prefix to stored names, and the tensors of a head."""
+    head_names = {rule.source for head in family.HEADS.values() for rule in head.rules}
+    names, head = {}, {}
+    for stored in tensors:
+        name = stored.removeprefix(family.PREFIX)
+        if name in head_names:
+            head[name] = tensors[stored]
+        elif not name.startswith(family.UNUSED):
+            names[name] = stored
+    return names, head
+
+
+class _Renamed(Mapping[str, np.ndarray]):
+    def __init__(self, tensors, names):
+        self._tensors, self._names = tensors, names
+
+    def __getitem__(self, name):
+        return self._tensors[self._names[name]]
+
+    def __iter__(self):
+        return iter(self._names)
+
+    def __len__(self):
+        return len(self._names)

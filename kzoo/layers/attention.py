@@ -1,0 +1,177 @@
+"""Scaled dot-product attention with several heads."""
+
+import keras
+from keras import ops
+
+from kzoo.layers import cache as caching
+from kzoo.layers.linear import Linear
+
+# B batch, T length, S keys, N heads, K key-value heads, G = N / K heads a group, H head size, D width
+
+
+def attend(query, key, value, mask=None, *, scale, dropout=None):
+    """Weighted mean of the values, by the softmax of query-key products (Vaswani et al. 2017, equation 1).
+
+    Args:
+        query: ``[B, T, N, H]``.
+        key: ``[B, S, K, H]``; K divides N, each key-value head serves N / K query heads (Ainslie et al. 2023).
+        value: ``[B, S, K, H]``.
+        mask: boolean ``[B, T, S]`` or broadcastable to it: true where a token may look. A row that may look nowhere
+            looks everywhere alike.
+        scale: factor on the scores before the softmax.
+        dropout: function applied to the weights ``[B, N, T, S]``, or None.
+
+    Returns:
+        ``[B, T, N, H]`` in the dtype of ``query``.
+    """
+    num_heads, num_key_value_heads = query.shape[2], key.shape[2]
+    if num_heads != num_key_value_heads:
+        key = ops.repeat(key, num_heads // num_key_value_heads, axis=2)
+        value = ops.repeat(value, num_heads // num_key_value_heads, axis=2)
+    query = ops.transpose(query * ops.cast(scale, query.dtype), (0, 2, 1, 3))  # [B, N, T, H]
+    scores = ops.matmul(query, ops.transpose(key, (0, 2, 3, 1)))  # [B, N, T, S]
+    scores = ops.cast(scores, "float32")
+    if mask is not None:
+        scores = scores + ops.expand_dims(ops.where(mask, 0.0, -1e9), 1)
+    weights = ops.cast(ops.softmax(scores, axis=-1), value.dtype)
+    if dropout is not None:
+        weights = dropout(weights)
+    mixed = ops.matmul(weights, ops.transpose(value, (0, 2, 1, 3)))  # [B, N, T, H]
+    return ops.transpose(mixed, (0, 2, 1, 3))
+
+
+@keras.saving.register_keras_serializable(package="kzoo")
+class Attention(keras.layers.Layer):
+    """Multi-head self-attention with a projection before and after.
+
+    Args:
+        hidden_dim: width D of the model.
+        num_heads: query heads N.
+        num_key_value_heads: key-value heads K, a divisor of N; N by default.
+        head_dim: head size H; D / N by default.
+        use_bias: whether query, key and value carry a bias.
+        use_output_bias: whether the output projection does.
+        scale: factor on the scores; 1 / sqrt(H) by default.
+        rotary: a layer ``(x [B, T, N, H], positions [B, T]) -> x`` that turns queries and keys, or None.
+        dropout: rate at which attention weights are dropped in training.
+    """
+
+    def __init__(
+        self,
+        *,
+        hidden_dim,
+        num_heads,
+        num_key_value_heads=None,
+        head_dim=None,
+        use_bias=True,
+        use_output_bias=True,
+        scale=None,
+        rotary=None,
+        dropout=0.0,
+        stddev=0.02,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        num_key_value_heads = num_key_value_heads or num_heads
+        if head_dim is None and hidden_dim % num_heads:
+            raise ValueError(
+                f"num_heads must divide hidden_dim. Received hidden_dim={hidden_dim}, num_heads={num_heads}. "
+                "Change one of them, or give head_dim."
+            )
+        if num_heads % num_key_value_heads:
+            raise ValueError(
+                f"num_key_value_heads must divide num_heads. Received num_heads={num_heads}, "
+                f"num_key_value_heads={num_key_value_heads}."
+            )
+        self.hidden_dim = hidden_dim
+        self.num_heads = num_heads
+        self.num_key_value_heads = num_key_value_heads
+        self.head_dim = head_dim or hidden_dim // num_heads
+        self.use_bias = use_bias
+        self.use_output_bias = use_output_bias
+        self.scale = self.head_dim**-0.5 if scale is None else scale
+        self.rotary = rotary
+        self.dropout = keras.layers.Dropout(dropout, name="dropout", dtype=self.dtype_policy) if dropout else None
+        self.stddev = stddev
+        shared = dict(stddev=stddev, dtype=self.dtype_policy)
+        self.query = Linear(num_heads * self.head_dim, use_bias=use_bias, name="query", **shared)
+        self.key = Linear(num_key_value_heads * self.head_dim, use_bias=use_bias, name="key", **shared)
+        self.value = Linear(num_key_value_heads * self.head_dim, use_bias=use_bias, name="value", **shared)
+        self.output_projection = Linear(hidden_dim, use_bias=use_output_bias, name="output_projection", **shared)
+
+    def build(self, input_shape):
+        shape = (*input_shape[:-1], self.hidden_dim)
+        for projection in (self.query, self.key, self.value):
+            projection.build(shape)
+        self.output_projection.build((*input_shape[:-1], self.num_heads * self.head_dim))
+
+    def _project(self, x, positions):
+        shape = ops.shape(x)
+
+        def heads(projection, number):
+            return ops.reshape(projection(x), (shape[0], shape[1], number, self.head_dim))
+
+        query = heads(self.query, self.num_heads)  # [B, T, N, H]
+        key = heads(self.key, self.num_key_value_heads)  # [B, T, K, H]
+        value = heads(self.value, self.num_key_value_heads)
+        if self.rotary is not None:
+            query, key = self.rotary(query, positions), self.rotary(key, positions)
+        return query, key, value
+
+    def _merge(self, mixed):
+        shape = ops.shape(mixed)
+        return self.output_projection(ops.reshape(mixed, (shape[0], shape[1], self.num_heads * self.head_dim)))
+
+    def call(self, x, mask=None, positions=None, training=None):
+        """Maps ``[B, T, D]``, a boolean mask ``[B, T, S]`` and positions ``[B, T]`` to ``[B, T, D]``."""
+        query, key, value = self._project(x, positions)
+        dropout = (lambda weights: self.dropout(weights, training=training)) if self.dropout is not None else None
+        return self._merge(attend(query, key, value, mask, scale=self.scale, dropout=dropout))
+
+    def step(self, x, cache, *, mask, positions, slot):
+        """Reads T more tokens behind those in the cache.
+
+        Args:
+            x: ``[B, T, D]``.
+            cache: a ``Cache`` of S slots.
+            mask: boolean ``[B, T, S]`` over the slots, the new ones included.
+            positions: integers ``[B, T]``.
+            slot: scalar integer, the first slot to write.
+
+        Returns:
+            ``[B, T, D]`` and the cache with the new tokens in it.
+        """
+        query, key, value = self._project(x, positions)
+        cache = caching.write(cache, key, value, slot)
+        mixed = attend(
+            query,
+            ops.transpose(cache.key, (1, 0, 2, 3)),
+            ops.transpose(cache.value, (1, 0, 2, 3)),
+            mask,
+            scale=self.scale,
+        )
+        return self._merge(mixed), cache
+
+    def compute_output_shape(self, input_shape, *args, **kwargs):
+        return input_shape
+
+    def get_config(self):
+        return super().get_config() | {
+            "hidden_dim": self.hidden_dim,
+            "num_heads": self.num_heads,
+            "num_key_value_heads": self.num_key_value_heads,
+            "head_dim": self.head_dim,
+            "use_bias": self.use_bias,
+            "use_output_bias": self.use_output_bias,
+            "scale": self.scale,
+            "rotary": keras.saving.serialize_keras_object(self.rotary) if self.rotary is not None else None,
+            "dropout": self.dropout.rate if self.dropout is not None else 0.0,
+            "stddev": self.stddev,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        if config.get("rotary") is not None:
+            config["rotary"] = keras.saving.deserialize_keras_object(config["rotary"])
+        return cls(**config)

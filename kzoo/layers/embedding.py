@@ -1,0 +1,52 @@
+"""Token embedding, usable backwards as the output layer."""
+
+import keras
+from keras import ops
+
+# B batch, T length, D width, V vocabulary
+
+
+@keras.saving.register_keras_serializable(package="kzoo")
+class TokenEmbedding(keras.layers.Layer):
+    """A trained vector for each token; ``logits`` uses the same matrix as output layer (Press and Wolf 2017).
+
+    Args:
+        vocabulary_size: V.
+        hidden_dim: width D.
+        stddev: standard deviation of the truncated normal that fills the matrix.
+    """
+
+    def __init__(self, *, vocabulary_size, hidden_dim, stddev=0.02, **kwargs):
+        super().__init__(**kwargs)
+        self.vocabulary_size = vocabulary_size
+        self.hidden_dim = hidden_dim
+        self.stddev = stddev
+
+    def build(self, input_shape=None):
+        self.embeddings = self.add_weight(
+            name="embeddings",
+            shape=(self.vocabulary_size, self.hidden_dim),
+            initializer=keras.initializers.TruncatedNormal(stddev=self.stddev),
+            autocast=False,  # the rows are cast, not the whole matrix
+        )
+
+    def call(self, token_ids):
+        """Maps integers ``[B, T]`` to ``[B, T, D]``."""
+        return ops.cast(ops.take(self.embeddings, token_ids, axis=0), self.compute_dtype)
+
+    def logits(self, x):
+        """Maps ``[..., D]`` to ``[..., V]``: the product with every token's vector."""
+        shape = ops.shape(x)
+        flat = ops.reshape(x, (-1, self.hidden_dim))
+        kernel = ops.transpose(ops.cast(ops.convert_to_tensor(self.embeddings), x.dtype))  # [D, V]
+        return ops.reshape(ops.matmul(flat, kernel), (*shape[:-1], self.vocabulary_size))
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape, self.hidden_dim)
+
+    def get_config(self):
+        return super().get_config() | {
+            "vocabulary_size": self.vocabulary_size,
+            "hidden_dim": self.hidden_dim,
+            "stddev": self.stddev,
+        }

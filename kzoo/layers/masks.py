@@ -1,0 +1,16 @@
+"""Who may look at whom: boolean masks for attention."""
+
+from keras import ops
+
+# B batch, T length, S keys or slots
+
+
+def padding(padding_mask):
+    """Every token looks at all real tokens: boolean ``[B, S]`` to ``[B, 1, S]``."""
+    return ops.expand_dims(ops.cast(padding_mask, "bool"), 1)
+
+
+def causal(num_queries, num_keys, offset=0):
+    """A token looks at itself and what precedes it: ``[1, T, S]``, query t standing at key ``offset + t``."""
+    query = offset + ops.arange(num_queries, dtype="int32")[:, None]  # [T, 1]
+    return ops.expand_dims(ops.arange(num_keys, dtype="int32")[None, :] <= query, 0)

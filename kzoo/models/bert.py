@@ -1,0 +1,186 @@
+"""BERT-style encoders: embeddings, blocks that look both ways, and a pooler."""
+
+from dataclasses import dataclass
+
+import keras
+from keras import ops
+
+from kzoo.layers import masks
+from kzoo.layers.activations import activation
+from kzoo.layers.attention import Attention
+from kzoo.layers.block import TransformerBlock
+from kzoo.layers.embedding import TokenEmbedding
+from kzoo.layers.feed_forward import FeedForward
+from kzoo.layers.linear import Linear
+from kzoo.layers.norm import LayerNorm
+from kzoo.layers.positions import LearnedPositions
+
+# B batch, T length, D width
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """The figures of an encoder; a family reads them from its published config."""
+
+    vocabulary_size: int
+    hidden_dim: int
+    num_layers: int
+    num_heads: int
+    feed_forward_dim: int
+    num_positions: int
+    num_segments: int = 2
+    activation: str = "gelu"
+    norm_epsilon: float = 1e-12
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    use_pooler: bool = True
+    stddev: float = 0.02
+
+
+@keras.saving.register_keras_serializable(package="kzoo")
+class Encoder(keras.Model):
+    """Token, position and segment embeddings, then blocks.
+
+    Args:
+        token_embedding: layer from ids to vectors.
+        position_embedding: layer from positions to vectors.
+        segment_embedding: layer from segment ids to vectors, or None.
+        embedding_norm: norm of the sum.
+        blocks: list of ``TransformerBlock``.
+        pooler: layer over the first token's output, or None.
+        dropout: rate after the embeddings.
+    """
+
+    def __init__(
+        self,
+        *,
+        token_embedding,
+        position_embedding,
+        segment_embedding,
+        embedding_norm,
+        blocks,
+        pooler=None,
+        dropout=0.0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.token_embedding = token_embedding
+        self.position_embedding = position_embedding
+        self.segment_embedding = segment_embedding
+        self.embedding_norm = embedding_norm
+        self.blocks = list(blocks)
+        self.pooler = pooler
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.hidden_dim = token_embedding.hidden_dim
+        self.num_positions = position_embedding.num_positions
+        self.build(None)
+
+    def build(self, input_shape):
+        """Creates every weight; shapes do not depend on the input."""
+        if self.built:
+            return
+        shape = (None, None, self.hidden_dim)
+        self.token_embedding.build()
+        self.position_embedding.build()
+        if self.segment_embedding is not None:
+            self.segment_embedding.build()
+        self.embedding_norm.build(shape)
+        for block in self.blocks:
+            block.build(shape)
+        if self.pooler is not None:
+            self.pooler.build((None, self.hidden_dim))
+        self.built = True
+
+    def call(self, inputs, training=None):
+        """Reads a batch of texts.
+
+        Args:
+            inputs: ``token_ids`` integers ``[B, T]``, ``padding_mask`` boolean ``[B, T]`` (true for real tokens) and, if
+                the model has segments, optionally ``segment_ids`` integers ``[B, T]`` (zeros by default).
+            training: whether dropout is on.
+
+        Returns:
+            ``sequence_output`` ``[B, T, D]`` and, with a pooler, ``pooled_output`` ``[B, D]``.
+        """
+        token_ids = inputs["token_ids"]
+        x = self.token_embedding(token_ids)
+        x = x + self.position_embedding(ops.expand_dims(ops.arange(ops.shape(token_ids)[1], dtype="int32"), 0))
+        if self.segment_embedding is not None:
+            segment_ids = inputs.get("segment_ids")
+            x = x + self.segment_embedding(ops.zeros_like(token_ids) if segment_ids is None else segment_ids)
+        x = self.dropout(self.embedding_norm(x), training=training)  # [B, T, D]
+        mask = masks.padding(inputs["padding_mask"])  # [B, 1, T]
+        for block in self.blocks:
+            x = block(x, mask=mask, training=training)
+        outputs = {"sequence_output": x}
+        if self.pooler is not None:
+            outputs["pooled_output"] = self.pooler(x[:, 0])
+        return outputs
+
+    def get_config(self):
+        serialize = keras.saving.serialize_keras_object
+        return super().get_config() | {
+            "token_embedding": serialize(self.token_embedding),
+            "position_embedding": serialize(self.position_embedding),
+            "segment_embedding": serialize(self.segment_embedding),
+            "embedding_norm": serialize(self.embedding_norm),
+            "blocks": [serialize(block) for block in self.blocks],
+            "pooler": serialize(self.pooler),
+            "dropout": self.dropout.rate,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        parts = ("token_embedding", "position_embedding", "segment_embedding", "embedding_norm", "blocks", "pooler")
+        return cls(**{**config, **{part: keras.saving.deserialize_keras_object(config[part]) for part in parts}})
+
+
+def build_encoder(config: EncoderConfig, dtype=None) -> Encoder:
+    """Assembles an encoder of the given figures with fresh weights."""
+    shared = dict(stddev=config.stddev, dtype=dtype)
+
+    def block(index):
+        return TransformerBlock(
+            attention=Attention(
+                hidden_dim=config.hidden_dim,
+                num_heads=config.num_heads,
+                dropout=config.attention_dropout,
+                name="attention",
+                **shared,
+            ),
+            feed_forward=FeedForward(
+                hidden_dim=config.hidden_dim,
+                feed_forward_dim=config.feed_forward_dim,
+                activation=activation(config.activation),
+                name="feed_forward",
+                **shared,
+            ),
+            attention_norm=LayerNorm(epsilon=config.norm_epsilon, name="attention_norm", dtype=dtype),
+            feed_forward_norm=LayerNorm(epsilon=config.norm_epsilon, name="feed_forward_norm", dtype=dtype),
+            norm_first=False,
+            dropout=config.dropout,
+            name=f"block_{index}",
+            dtype=dtype,
+        )
+
+    hidden_dim = config.hidden_dim
+    segments = config.num_segments
+    return Encoder(
+        token_embedding=TokenEmbedding(
+            vocabulary_size=config.vocabulary_size, hidden_dim=hidden_dim, name="token_embedding", **shared
+        ),
+        position_embedding=LearnedPositions(
+            num_positions=config.num_positions, hidden_dim=hidden_dim, name="position_embedding", **shared
+        ),
+        segment_embedding=TokenEmbedding(
+            vocabulary_size=segments, hidden_dim=hidden_dim, name="segment_embedding", **shared
+        )
+        if segments
+        else None,
+        embedding_norm=LayerNorm(epsilon=config.norm_epsilon, name="embedding_norm", dtype=dtype),
+        blocks=[block(index) for index in range(config.num_layers)],
+        pooler=Linear(hidden_dim, activation="tanh", name="pooler", **shared) if config.use_pooler else None,
+        dropout=config.dropout,
+        name="backbone",
+        dtype=dtype,
+    )

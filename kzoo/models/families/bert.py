@@ -1,0 +1,103 @@
+"""BERT (Devlin et al. 2019) and what is stored like it, MiniLM among them."""
+
+from collections.abc import Collection
+
+from kzoo.errors import UserError
+from kzoo.models.bert import EncoderConfig, build_encoder
+from kzoo.models.rules import Head, Rule, transpose
+
+MODEL_TYPE = "bert"
+PREFIX = "bert."  # of the tensors in a directory with a head
+
+build = build_encoder
+
+
+def config(published: dict, names: Collection[str] | None = None) -> EncoderConfig:
+    """Reads the figures from the keys of a published ``config.json``.
+
+    Args:
+        published: the keys.
+        names: names of the tensors beside it, which tell whether there is a pooler; without them there is one.
+    """
+    if published.get("position_embedding_type", "absolute") != "absolute":
+        raise UserError(
+            "kzoo's BERT has absolute positions only. Received position_embedding_type="
+            f"{published['position_embedding_type']!r} in config.json."
+        )
+    return EncoderConfig(
+        vocabulary_size=published["vocab_size"],
+        hidden_dim=published["hidden_size"],
+        num_layers=published["num_hidden_layers"],
+        num_heads=published["num_attention_heads"],
+        feed_forward_dim=published["intermediate_size"],
+        num_positions=published["max_position_embeddings"],
+        num_segments=published.get("type_vocab_size", 2),
+        activation=published.get("hidden_act", "gelu"),
+        norm_epsilon=published.get("layer_norm_eps", 1e-12),
+        dropout=published.get("hidden_dropout_prob", 0.1),
+        attention_dropout=published.get("attention_probs_dropout_prob", 0.1),
+        stddev=published.get("initializer_range", 0.02),
+        use_pooler=names is None or any(name.endswith("pooler.dense.weight") for name in names),
+    )
+
+
+def publish(config: EncoderConfig) -> dict:
+    """The keys of ``config.json`` for a model that kzoo made."""
+    return {
+        "model_type": MODEL_TYPE,
+        "vocab_size": config.vocabulary_size,
+        "hidden_size": config.hidden_dim,
+        "num_hidden_layers": config.num_layers,
+        "num_attention_heads": config.num_heads,
+        "intermediate_size": config.feed_forward_dim,
+        "max_position_embeddings": config.num_positions,
+        "type_vocab_size": config.num_segments,
+        "hidden_act": config.activation,
+        "layer_norm_eps": config.norm_epsilon,
+        "hidden_dropout_prob": config.dropout,
+        "attention_probs_dropout_prob": config.attention_dropout,
+        "initializer_range": config.stddev,
+    }
+
+
+def _linear(source, target, **options):
+    return [
+        Rule(f"{source}.weight", f"{target}/kernel", transpose, **options),
+        Rule(f"{source}.bias", f"{target}/bias", **options),
+    ]
+
+
+def _norm(source, target):
+    return [Rule(f"{source}.weight", f"{target}/scale"), Rule(f"{source}.bias", f"{target}/bias")]
+
+
+_LAYER = "encoder.layer.{i}"
+_BLOCK = "blocks/{i}"
+
+RULES = [
+    Rule("embeddings.word_embeddings.weight", "token_embedding/embeddings"),
+    Rule("embeddings.position_embeddings.weight", "position_embedding/embeddings"),
+    Rule("embeddings.token_type_embeddings.weight", "segment_embedding/embeddings"),
+    *_norm("embeddings.LayerNorm", "embedding_norm"),
+    *_linear(f"{_LAYER}.attention.self.query", f"{_BLOCK}/attention/query"),
+    *_linear(f"{_LAYER}.attention.self.key", f"{_BLOCK}/attention/key"),
+    *_linear(f"{_LAYER}.attention.self.value", f"{_BLOCK}/attention/value"),
+    *_linear(f"{_LAYER}.attention.output.dense", f"{_BLOCK}/attention/output_projection"),
+    *_norm(f"{_LAYER}.attention.output.LayerNorm", f"{_BLOCK}/attention_norm"),
+    *_linear(f"{_LAYER}.intermediate.dense", f"{_BLOCK}/feed_forward/up"),
+    *_linear(f"{_LAYER}.output.dense", f"{_BLOCK}/feed_forward/down"),
+    *_norm(f"{_LAYER}.output.LayerNorm", f"{_BLOCK}/feed_forward_norm"),
+    *_linear("pooler.dense", "pooler", optional=True),
+    Rule("embeddings.position_ids", None),  # a buffer of older releases
+]
+
+UNUSED = ("cls.predictions.", "cls.seq_relationship.")  # pretraining heads, by the beginning of their names
+
+HEADS = {
+    "classify": Head(
+        architecture="BertForSequenceClassification",
+        prefix=PREFIX,
+        rules=(Rule("classifier.weight", "head/kernel", transpose), Rule("classifier.bias", "head/bias")),
+    ),
+}
+ARCHITECTURE = "BertModel"

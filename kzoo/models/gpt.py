@@ -1,0 +1,214 @@
+"""GPT-style decoders: blocks that look back, and a next-token head."""
+
+from dataclasses import dataclass
+
+import keras
+from keras import ops
+
+from kzoo.layers import cache as caching
+from kzoo.layers import masks
+from kzoo.layers.activations import activation
+from kzoo.layers.attention import Attention
+from kzoo.layers.block import TransformerBlock
+from kzoo.layers.embedding import TokenEmbedding
+from kzoo.layers.feed_forward import FeedForward
+from kzoo.layers.norm import LayerNorm
+from kzoo.layers.positions import LearnedPositions
+
+# B batch, T length, S slots, D width, V vocabulary
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderConfig:
+    """The figures of a decoder; a family reads them from its published config."""
+
+    vocabulary_size: int
+    hidden_dim: int
+    num_layers: int
+    num_heads: int
+    feed_forward_dim: int
+    num_positions: int
+    activation: str = "gelu_new"
+    norm_epsilon: float = 1e-5
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    stddev: float = 0.02
+
+
+@keras.saving.register_keras_serializable(package="kzoo")
+class Decoder(keras.Model):
+    """Token and position embeddings, blocks that look back, a last norm and the next-token logits.
+
+    Args:
+        token_embedding: layer from ids to vectors, also the output layer unless ``head`` is given.
+        position_embedding: layer from positions to vectors, or None when the attention carries positions.
+        blocks: list of ``TransformerBlock``.
+        final_norm: norm of the last block's output.
+        head: layer from ``[..., D]`` to ``[..., V]``, or None to use the token embedding (tied).
+        num_positions: the longest text the model can read.
+        dropout: rate after the embeddings.
+    """
+
+    def __init__(
+        self,
+        *,
+        token_embedding,
+        position_embedding,
+        blocks,
+        final_norm,
+        num_positions,
+        head=None,
+        dropout=0.0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.token_embedding = token_embedding
+        self.position_embedding = position_embedding
+        self.blocks = list(blocks)
+        self.final_norm = final_norm
+        self.head = head
+        self.num_positions = num_positions
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.hidden_dim = token_embedding.hidden_dim
+        self.vocabulary_size = token_embedding.vocabulary_size
+        self.build(None)
+
+    def build(self, input_shape):
+        """Creates every weight; shapes do not depend on the input."""
+        if self.built:
+            return
+        shape = (None, None, self.hidden_dim)
+        self.token_embedding.build()
+        if self.position_embedding is not None:
+            self.position_embedding.build()
+        for block in self.blocks:
+            block.build(shape)
+        self.final_norm.build(shape)
+        if self.head is not None:
+            self.head.build(shape)
+        self.built = True
+
+    def _embed(self, token_ids, positions):
+        x = self.token_embedding(token_ids)
+        if self.position_embedding is not None:
+            x = x + self.position_embedding(positions)
+        return x  # [B, T, D]
+
+    def call(self, inputs, training=None):
+        """Reads a batch of texts.
+
+        Args:
+            inputs: ``token_ids`` integers ``[B, T]`` and ``padding_mask`` boolean ``[B, T]`` (true for real tokens,
+                which stand on the left).
+            training: whether dropout is on.
+
+        Returns:
+            ``sequence_output`` ``[B, T, D]``; see ``logits``.
+        """
+        token_ids = inputs["token_ids"]
+        length = ops.shape(token_ids)[1]
+        positions = ops.expand_dims(ops.arange(length, dtype="int32"), 0)  # [1, T]
+        x = self.dropout(self._embed(token_ids, positions), training=training)
+        mask = ops.logical_and(masks.causal(length, length), masks.padding(inputs["padding_mask"]))  # [B, T, T]
+        for block in self.blocks:
+            x = block(x, mask=mask, positions=positions, training=training)
+        return {"sequence_output": self.final_norm(x)}
+
+    def logits(self, x):
+        """Next-token scores: ``[..., D]`` to float32 ``[..., V]``."""
+        scores = self.token_embedding.logits(x) if self.head is None else self.head(x)
+        return ops.cast(scores, "float32")
+
+    def empty_cache(self, batch_size, num_slots):
+        """A cache of zeros for each block; sizes may be scalar tensors."""
+        return [
+            caching.empty(
+                batch_size,
+                num_slots,
+                block.attention.num_key_value_heads,
+                block.attention.head_dim,
+                block.attention.compute_dtype,
+            )
+            for block in self.blocks
+        ]
+
+    def step(self, token_ids, cache, *, mask, positions, slot):
+        """Reads T more tokens behind those in the cache; decoding only.
+
+        Args:
+            token_ids: integers ``[B, T]``.
+            cache: list of ``Cache``, one a block, of S slots.
+            mask: boolean ``[B, T, S]``: the slots each new token may look at, the new ones included.
+            positions: integers ``[B, T]``.
+            slot: scalar integer, the first slot to write.
+
+        Returns:
+            ``[B, T, D]`` after the last norm, and the new cache.
+        """
+        x = self._embed(token_ids, positions)
+        new_cache = []
+        for block, block_cache in zip(self.blocks, cache, strict=True):
+            x, block_cache = block.step(x, block_cache, mask=mask, positions=positions, slot=slot)
+            new_cache.append(block_cache)
+        return self.final_norm(x), new_cache
+
+    def get_config(self):
+        serialize = keras.saving.serialize_keras_object
+        return super().get_config() | {
+            "token_embedding": serialize(self.token_embedding),
+            "position_embedding": serialize(self.position_embedding),
+            "blocks": [serialize(block) for block in self.blocks],
+            "final_norm": serialize(self.final_norm),
+            "head": serialize(self.head),
+            "num_positions": self.num_positions,
+            "dropout": self.dropout.rate,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        parts = ("token_embedding", "position_embedding", "blocks", "final_norm", "head")
+        return cls(**{**config, **{part: keras.saving.deserialize_keras_object(config[part]) for part in parts}})
+
+
+def build_decoder(config: DecoderConfig, dtype=None) -> Decoder:
+    """Assembles a GPT-2-style decoder of the given figures with fresh weights."""
+    shared = dict(stddev=config.stddev, dtype=dtype)
+
+    def block(index):
+        return TransformerBlock(
+            attention=Attention(
+                hidden_dim=config.hidden_dim,
+                num_heads=config.num_heads,
+                dropout=config.attention_dropout,
+                name="attention",
+                **shared,
+            ),
+            feed_forward=FeedForward(
+                hidden_dim=config.hidden_dim,
+                feed_forward_dim=config.feed_forward_dim,
+                activation=activation(config.activation),
+                name="feed_forward",
+                **shared,
+            ),
+            attention_norm=LayerNorm(epsilon=config.norm_epsilon, name="attention_norm", dtype=dtype),
+            feed_forward_norm=LayerNorm(epsilon=config.norm_epsilon, name="feed_forward_norm", dtype=dtype),
+            norm_first=True,
+            dropout=config.dropout,
+            name=f"block_{index}",
+            dtype=dtype,
+        )
+
+    return Decoder(
+        token_embedding=TokenEmbedding(
+            vocabulary_size=config.vocabulary_size, hidden_dim=config.hidden_dim, name="token_embedding", **shared
+        ),
+        position_embedding=LearnedPositions(
+            num_positions=config.num_positions, hidden_dim=config.hidden_dim, name="position_embedding", **shared
+        ),
+        blocks=[block(index) for index in range(config.num_layers)],
+        final_norm=LayerNorm(epsilon=config.norm_epsilon, name="final_norm", dtype=dtype),
+        num_positions=config.num_positions,
+        dropout=config.dropout,
+        name="backbone",
+        dtype=dtype,
+    )

@@ -1,0 +1,124 @@
+"""Text classification: one label of several."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kzoo.checkpoints.engine import import_tensors
+from kzoo.errors import UserError
+from kzoo.layers.linear import Linear
+from kzoo.tasks.framing import frame_text
+from kzoo.tasks.task import Task
+
+# B texts, T length, D width, C classes
+
+
+@keras.saving.register_keras_serializable(package="kzoo")
+class LastToken(keras.layers.Layer):
+    """The output of the last real token, which in a decoder has read all the others."""
+
+    def call(self, x, padding_mask):
+        """Maps ``[B, T, D]`` and boolean ``[B, T]`` to ``[B, D]``."""
+        last = keras.ops.maximum(keras.ops.sum(keras.ops.cast(padding_mask, "int32"), axis=1) - 1, 0)  # [B]
+        return keras.ops.take_along_axis(x, last[:, None, None], axis=1)[:, 0]
+
+
+class Classify(Task):
+    """Puts each text into one of several classes.
+
+    Args:
+        pretrained: what ``kzoo.load`` returned.
+        labels: names of the classes; by default those of the checkpoint's own head.
+        max_length: most tokens of a text, special ones included; longer texts are cut.
+        dropout: rate before the head, in training.
+
+    Answers: ``label`` string ``[B]``, ``scores`` float32 ``[B, C]`` (softmax, in the order of ``labels``) and
+    ``classes`` string ``[B, C]``.
+    """
+
+    name = "classify"
+    columns = {"text": "string", "label": "label"}
+
+    def __init__(self, pretrained, *, labels: Sequence[str] | None = None, max_length=None, dropout: float = 0.1):
+        if labels is None:
+            labels = _published_labels(pretrained)
+        labels = [str(label) for label in labels]
+        if len(labels) < 2 or len(set(labels)) != len(labels):
+            raise UserError(f"labels must name two or more different classes. Received {labels}.")
+        self.labels = labels
+        self.dropout = dropout
+        super().__init__(pretrained, max_length=max_length)
+        if pretrained.head and len(_published_labels(pretrained, [])) == len(labels):
+            rules = pretrained.family.HEADS[self.name].rules
+            import_tensors(self, pretrained.head, rules, where=pretrained.source)
+
+    def build(self, backbone):
+        """A model from ``token_ids`` and ``padding_mask`` to logits ``[B, C]``."""
+        inputs = {
+            "token_ids": keras.Input((None,), dtype="int32", name="token_ids"),
+            "padding_mask": keras.Input((None,), dtype="bool", name="padding_mask"),
+        }
+        outputs = backbone(inputs)
+        if self.pretrained.is_decoder:
+            x = LastToken(name="last_token")(outputs["sequence_output"], inputs["padding_mask"])
+        else:
+            x = outputs.get("pooled_output", outputs["sequence_output"][:, 0])
+        x = keras.layers.Dropout(self.dropout, name="head_dropout")(x)
+        use_bias = not self.pretrained.is_decoder  # as transformers stores the two
+        self.head = Linear(len(self.labels), use_bias=use_bias, name="head", dtype="float32")
+        return keras.Model(inputs, self.head(x), name="classify")
+
+    def tokenize(self, inputs):
+        return frame_text(self.tokenizer, inputs["text"], self.max_length)
+
+    def targets(self, examples, tokens):
+        """Class numbers int32 ``[B]`` and weights of 1; a label that is not known is an error that names it."""
+        numbers = {label: number for number, label in enumerate(self.labels)}
+        values = [_text(label) for label in np.asarray(examples["label"])]
+        unknown = sorted(set(values) - set(numbers))
+        if unknown:
+            raise UserError(
+                f"The examples carry labels that the task does not know: {', '.join(map(repr, unknown[:5]))}; "
+                f"it knows {', '.join(map(repr, self.labels))}. Name them in labels, or mend the data."
+            )
+        numbers = np.array([numbers[value] for value in values], "int32")
+        return tf.constant(numbers), tf.ones([len(values)])
+
+    def postprocess(self, outputs, inputs, tokens):
+        scores = tf.nn.softmax(tf.cast(outputs, tf.float32))  # [B, C]
+        classes = tf.constant(self.labels)
+        return {
+            "label": tf.gather(classes, tf.argmax(scores, -1)),
+            "scores": scores,
+            "classes": tf.broadcast_to(classes, tf.shape(scores)),
+        }
+
+    def loss(self):
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
+
+    def metrics(self):
+        return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+
+    def options(self):
+        return super().options() | {"labels": self.labels, "dropout": self.dropout}
+
+    def published(self):
+        return {
+            "id2label": {str(number): label for number, label in enumerate(self.labels)},
+            "label2id": {label: number for number, label in enumerate(self.labels)},
+        }
+
+
+def _published_labels(pretrained, default=None) -> list[str]:
+    names = pretrained.published.get("id2label")
+    if names and pretrained.head:
+        return [names[key] for key in sorted(names, key=int)]
+    if default is not None:
+        return default
+    raise UserError(f"{pretrained.source} has no classifier of its own: name the classes in labels.")
+
+
+def _text(value) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)

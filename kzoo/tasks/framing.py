@@ -1,0 +1,44 @@
+"""Special tokens around a text, and the cut to the longest row."""
+
+import tensorflow as tf
+
+from kzoo.tokenizers import Tokenizer, Tokens
+
+# B texts, T length
+
+
+def frame(tokens: Tokens, *, before: int | None, after: int | None, max_length: int) -> dict:
+    """Cuts rows and puts one special token before and one after each.
+
+    Args:
+        tokens: ragged ``[B, None]``.
+        before: id put first, or None.
+        after: id put last, or None.
+        max_length: most tokens of a row, the special ones included.
+
+    Returns:
+        ``token_ids``, ``starts``, ``ends`` ragged int32 ``[B, None]``, and ``row`` int32 ``[B]``.
+    """
+    room = max_length - (before is not None) - (after is not None)
+    num_rows = tokens.ids.nrows(out_type=tf.int32)
+
+    def framed(ragged, first, last):
+        parts = [ragged[:, :room]]
+        if before is not None:
+            parts.insert(0, tf.fill([num_rows, 1], first))
+        if after is not None:
+            parts.append(tf.fill([num_rows, 1], last))
+        return tf.concat(parts, axis=1)
+
+    return {
+        "token_ids": framed(tokens.ids, before, after),
+        "starts": framed(tokens.starts, 0, 0),
+        "ends": framed(tokens.ends, 0, 0),
+        "row": tf.range(num_rows),
+    }
+
+
+def frame_text(tokenizer: Tokenizer, texts: tf.Tensor, max_length: int) -> dict:
+    """Tokenizes texts the way the tokenizer's encoder was trained: ``[CLS] text [SEP]`` where it has those tokens."""
+    special = tokenizer.special_ids
+    return frame(tokenizer.tokenize(texts), before=special.get("cls"), after=special.get("sep"), max_length=max_length)

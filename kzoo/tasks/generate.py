@@ -1,0 +1,184 @@
+"""Continuing a text: greedy or sampled."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kzoo.errors import UserError
+from kzoo.generation import sampling
+from kzoo.generation.decode import decode
+from kzoo.tasks.task import Signature, Task
+
+# B texts, T length, V vocabulary
+
+KNOBS = {
+    "max_new_tokens": (tf.int32, "most tokens to add"),
+    "temperature": (tf.float32, "0 takes the likeliest token; below 1 sharpens, above 1 flattens"),
+    "top_k": (tf.int32, "draw among the k likeliest tokens; 0 for all"),
+    "top_p": (tf.float32, "draw among the fewest tokens whose probabilities reach p; 1 for all"),
+    "seed": (tf.int32, "the same seed gives the same text"),
+}
+
+
+@keras.saving.register_keras_serializable(package="kzoo")
+class NextToken(keras.layers.Layer):
+    """The decoder's output layer as a layer of its own.
+
+    Args:
+        backbone: the ``Decoder`` whose ``logits`` it calls; not saved with this layer.
+    """
+
+    def __init__(self, backbone, **kwargs):
+        super().__init__(**kwargs)
+        self._backbone = [backbone]  # in a list, so that its weights are not counted twice
+
+    def call(self, x):
+        """Maps ``[B, T, D]`` to float32 ``[B, T, V]``."""
+        return self._backbone[0].logits(x)
+
+
+class Generate(Task):
+    """Continues a prompt.
+
+    Args:
+        pretrained: what ``kzoo.load`` or ``kzoo.fresh`` returned; a GPT-style model.
+        max_length: most tokens of prompt and continuation together, and the length of training's blocks.
+        max_new_tokens: most tokens that a request may ask for, and what a request gets that does not say.
+        temperature: for requests that do not say; 0 is greedy.
+        top_k: for requests that do not say; 0 for all.
+        top_p: for requests that do not say; 1 for all.
+
+    Answers: ``text`` string ``[B]``, the continuation without the prompt. Of a prompt that is too long the end is kept.
+    """
+
+    name = "generate"
+    inputs = {"prompt": tf.TensorSpec([None], tf.string, name="prompt")}
+    joins_documents = True
+
+    def __init__(self, pretrained, *, max_length=None, max_new_tokens=None, temperature=0.0, top_k=0, top_p=1.0):
+        if not pretrained.is_decoder:
+            raise UserError(f"generate needs a GPT-style model. {pretrained.source} is {pretrained.family.MODEL_TYPE}.")
+        self.defaults = {"temperature": float(temperature), "top_k": int(top_k), "top_p": float(top_p), "seed": 0}
+        super().__init__(pretrained, max_length=max_length)
+        self.max_new_tokens = max_new_tokens or min(128, self.max_length // 2)
+        if not 0 < self.max_new_tokens < self.max_length:
+            raise UserError(
+                f"max_new_tokens must lie between 1 and max_length - 1. Received {self.max_new_tokens} with "
+                f"max_length={self.max_length}."
+            )
+        self.defaults["max_new_tokens"] = self.max_new_tokens
+
+    def build(self, backbone):
+        """A model from ``token_ids`` and ``padding_mask`` to next-token logits ``[B, T, V]``."""
+        inputs = {
+            "token_ids": keras.Input((None,), dtype="int32", name="token_ids"),
+            "padding_mask": keras.Input((None,), dtype="bool", name="padding_mask"),
+        }
+        x = backbone(inputs)["sequence_output"]
+        return keras.Model(inputs, NextToken(backbone, name="next_token", dtype="float32")(x), name="generate")
+
+    @property
+    def end_id(self) -> int | None:
+        """The token that ends a text, or None."""
+        return self.tokenizer.special_ids.get("eos")
+
+    def tokenize(self, inputs):
+        """Documents (``text``, for training) get the end token behind them; prompts (``prompt``) keep their end."""
+        if "text" in inputs:
+            tokens = self.tokenizer.tokenize(inputs["text"])
+            ids = tokens.ids
+            if self.end_id is not None:
+                ids = tf.concat([ids, tf.fill([ids.nrows(), 1], self.end_id)], axis=1)
+            return {"token_ids": ids, "row": tf.range(ids.nrows(out_type=tf.int32))}
+        ids = self.tokenizer.tokenize(inputs["prompt"]).ids
+        ids = ids[:, -(self.max_length - self.max_new_tokens) :]
+        # an empty prompt starts where a new text would
+        start = self.tokenizer.special_ids.get("bos", self.end_id or 0)
+        is_empty = tf.cast(ids.row_lengths() == 0, ids.row_splits.dtype)  # [B]
+        ids = tf.concat([tf.RaggedTensor.from_row_lengths(tf.fill([tf.reduce_sum(is_empty)], start), is_empty), ids], 1)
+        return {"token_ids": ids, "row": tf.range(ids.nrows(out_type=tf.int32))}
+
+    def targets(self, examples, tokens):
+        """The next token of each position, ragged ``[W, None]``; the last one has none and weighs 0."""
+        ids = tokens["token_ids"]
+        following = tf.concat([ids[:, 1:], tf.zeros_like(ids[:, :1])], axis=1)
+        weights = tf.concat([tf.ones_like(ids[:, 1:], tf.float32), tf.zeros_like(ids[:, :1], tf.float32)], axis=1)
+        return following, weights
+
+    def postprocess(self, outputs, inputs, tokens):
+        """The text of new tokens ragged ``[B, None]``."""
+        return {"text": self.tokenizer.detokenize(outputs)}
+
+    def complete(self, prompt, max_new_tokens, temperature, top_k, top_p, seed) -> dict[str, tf.Tensor]:
+        """Continues prompts ``[B]``, each knob ``[B]`` or ``[1]``: the function of the signature ``generate``."""
+        tokens = self.tokenize({"prompt": prompt})
+        ids = tokens["token_ids"]
+        shape = tf.shape(prompt)[:1]
+        knobs = dict(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+        knobs = {name: tf.broadcast_to(value, shape) for name, value in knobs.items()}
+        new_ids, counts = decode(
+            self.backbone,
+            ids.to_tensor(0),
+            tf.cast(ids.row_lengths(), tf.int32),
+            lambda logits, step: sampling.choose(logits, step, **knobs),
+            max_new_tokens=tf.minimum(tf.broadcast_to(max_new_tokens, shape), self.max_new_tokens),
+            end_id=self.end_id,
+        )
+        return self.postprocess(tf.RaggedTensor.from_tensor(new_ids, counts), {"prompt": prompt}, tokens)
+
+    def serve(self, inputs):
+        """From prompts ``[B]`` to ``text`` ``[B]``, with the task's own settings."""
+        knobs = {name: tf.constant([self.defaults[name]], dtype) for name, (dtype, _) in KNOBS.items()}
+        return self.complete(inputs["prompt"], **knobs)
+
+    def signatures(self):
+        """The plain answer, and ``generate`` with every knob as a vector ``[B]``."""
+        knobs = {name: tf.TensorSpec([None], dtype, name=name) for name, (dtype, _) in KNOBS.items()}
+        defaults = {name: np.array([self.defaults[name]], dtype.as_numpy_dtype) for name, (dtype, _) in KNOBS.items()}
+        return super().signatures() | {"generate": Signature(self.complete, self.inputs | knobs, defaults)}
+
+    def generate(self, prompts, *, batch_size: int = 8, **knobs) -> list[str]:
+        """Continues prompts from Python.
+
+        Args:
+            prompts: a text or a list of texts.
+            batch_size: prompts at once.
+            knobs: ``max_new_tokens``, ``temperature``, ``top_k``, ``top_p``, ``seed``; one value for all prompts.
+
+        Raises:
+            UserError: a knob that does not exist, or more new tokens than the task allows.
+        """
+        unknown = sorted(set(knobs) - set(KNOBS))
+        if unknown:
+            raise UserError(f"generate has no knob {', '.join(unknown)}; it has {', '.join(KNOBS)}.")
+        if knobs.get("max_new_tokens", 0) > self.max_new_tokens:
+            raise UserError(
+                f"max_new_tokens must not exceed the task's {self.max_new_tokens}. Received {knobs['max_new_tokens']}."
+            )
+        values = [tf.constant([(self.defaults | knobs)[name]], dtype) for name, (dtype, _) in KNOBS.items()]
+        function = self._complete_function()
+        answers = self._in_batches(
+            lambda inputs: function(inputs["prompt"], *values), self._columns(prompts), batch_size
+        )
+        return [answer["text"] for answer in answers]
+
+    def _complete_function(self):
+        if not hasattr(self, "_complete"):
+            specs = [spec for spec in self.signatures()["generate"].inputs.values()]
+            self._complete = tf.function(self.complete, input_signature=specs)
+        return self._complete
+
+    def loss(self):
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
+
+    def metrics(self):
+        return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+
+    def options(self):
+        return super().options() | {
+            "max_new_tokens": self.max_new_tokens,
+            **{name: self.defaults[name] for name in ("temperature", "top_k", "top_p")},
+        }
+
+    def example_inputs(self):
+        return {"prompt": ["Once upon a time"]}

@@ -1,0 +1,85 @@
+"""From a name or a directory to a backbone or a task."""
+
+import importlib
+import json
+from pathlib import Path
+
+from kzoo.checkpoints.huggingface import CONFIG, load_directory
+from kzoo.checkpoints.pretrained import Pretrained
+from kzoo.errors import UserError
+from kzoo.tasks.task import DESCRIPTION, Task
+
+TASKS = {
+    "classify": "kzoo.tasks.classify:Classify",
+    "generate": "kzoo.tasks.generate:Generate",
+    "embed": "kzoo.tasks.embed:Embed",
+}
+
+
+def task_class(name: str) -> type[Task]:
+    """The class of a task, by its name.
+
+    Raises:
+        UserError: there is no such task.
+    """
+    if name not in TASKS:
+        raise UserError(f"kzoo has no task {name!r}; it has {', '.join(TASKS)}.")
+    module, _, attribute = TASKS[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def load(name_or_directory, *, dtype=None) -> Pretrained:
+    """Loads a backbone with its tokenizer.
+
+    Args:
+        name_or_directory: a name of the zoo ("minilm-l6-v2"), which is pulled when it is not in the cache, or a
+            Hugging Face directory.
+        dtype: Keras dtype policy of the layers, "bfloat16" for example.
+
+    Raises:
+        UserError: no such name or directory, or one that cannot be read; says which file and why.
+    """
+    return load_directory(_directory(name_or_directory), dtype=dtype)
+
+
+def load_task(directory, *, dtype=None) -> Task:
+    """Loads what ``Task.save`` wrote, or a Hugging Face directory with a head that kzoo knows.
+
+    Raises:
+        UserError: not such a directory.
+    """
+    directory = _directory(directory)
+    pretrained = load_directory(directory, dtype=dtype)
+    path = directory / DESCRIPTION
+    if path.is_file():
+        try:
+            description = json.loads(path.read_text(encoding="utf-8"))
+            name, options = description["task"], description["options"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path} is damaged ({error!r}). Save the task again.") from None
+        return task_class(name)(pretrained, **options)
+    architectures = pretrained.published.get("architectures") or []
+    for name, head in pretrained.family.HEADS.items():
+        if head.architecture in architectures:
+            return task_class(name)(pretrained)
+    raise UserError(
+        f"{directory} does not say its task: it has no {DESCRIPTION}, and {CONFIG} names "
+        f"{', '.join(architectures) or 'no architecture'}. Load it with kzoo.load and choose a task."
+    )
+
+
+def _directory(name_or_directory) -> Path:
+    path = Path(name_or_directory)
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise UserError(f"{path} is a file; a model is a directory with {CONFIG}.")
+    from kzoo.models import zoo
+
+    text = str(name_or_directory)
+    if "/" in text.strip("/") or text.startswith((".", "~")):
+        raise UserError(f"There is no directory {path}.")
+    zoo.preset(text)  # an unknown name is an error that lists close ones
+    from kzoo.data import pull
+
+    return Path(pull(text))

@@ -1,0 +1,233 @@
+"""The seam between text and model: what a task must say, and what follows from it for all of them.
+
+The functions that turn text into tensors and tensors into answers are written once and traced twice: in the `tf.data`
+pipeline that trains, and inside the SavedModel that serves.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kzoo.checkpoints.huggingface import save_directory
+from kzoo.checkpoints.pretrained import Pretrained
+from kzoo.errors import UserError
+from kzoo.version import __version__
+
+# B texts, W model rows (W = B unless texts are cut into windows), T length
+
+DESCRIPTION = "kzoo.json"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """One entry of an exported model.
+
+    Attributes:
+        function: takes the inputs by name, returns named outputs.
+        inputs: name to spec; the first axis is the batch.
+        defaults: name to value ``[1]`` of inputs that a gRPC client may leave out.
+    """
+
+    function: Callable[..., dict[str, tf.Tensor]]
+    inputs: dict[str, tf.TensorSpec]
+    defaults: dict[str, Any] = field(default_factory=dict)
+
+
+class Task:
+    """A backbone with a head, and the way from text to answer.
+
+    Subclasses define ``name``, ``columns``, ``inputs``, ``tokenize``, ``build``, ``postprocess`` and, to be trained,
+    ``targets``, ``loss`` and ``metrics``.
+
+    Args:
+        pretrained: what ``kzoo.load`` returned.
+        max_length: most tokens of a row, special ones included; by default what the backbone and its tokenizer allow.
+
+    Attributes:
+        model: an ordinary ``keras.Model`` from features to outputs.
+        tokenizer: of the backbone.
+        backbone: ``Encoder`` or ``Decoder``.
+    """
+
+    name: str
+    columns: dict[str, str] = {"text": "string"}
+    """Columns of the examples that training reads, with their kinds: ``string``, ``label`` or ``number``."""
+    inputs: dict[str, tf.TensorSpec] = {"text": tf.TensorSpec([None], tf.string, name="text")}
+    """What the plain answer needs."""
+    joins_documents = False
+    """Whether training joins the rows of all texts and cuts them into blocks of ``max_length``."""
+
+    def __init__(self, pretrained: Pretrained, *, max_length: int | None = None):
+        self.pretrained = pretrained
+        limit = min(pretrained.backbone.num_positions, pretrained.tokenizer.max_length or 2**31)
+        if max_length is not None and not 2 < max_length <= pretrained.backbone.num_positions:
+            raise UserError(
+                f"max_length must lie between 3 and the model's {pretrained.backbone.num_positions} positions. "
+                f"Received {max_length}."
+            )
+        self.max_length = max_length or limit
+        self.model = self.build(pretrained.backbone)
+        self._answer: Callable | None = None
+
+    @property
+    def backbone(self) -> keras.Model:
+        """The backbone."""
+        return self.pretrained.backbone
+
+    @property
+    def tokenizer(self):
+        """The backbone's tokenizer."""
+        return self.pretrained.tokenizer
+
+    # -- what a task says ------------------------------------------------------------------------------------------
+
+    def tokenize(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor | tf.RaggedTensor]:
+        """Turns strings ``[B]`` into ragged rows.
+
+        Returns:
+            ``token_ids``, ``starts``, ``ends`` int32 ``[W, None]``, special tokens included and cut to ``max_length``
+            (offsets in code points of the text, 0 and 0 for special tokens), and ``row`` int32 ``[W]``: the text that
+            each row came from.
+        """
+        raise NotImplementedError
+
+    def targets(self, examples: Mapping[str, Any], tokens: Mapping[str, Any]) -> tuple[Any, Any]:
+        """What training compares with, and its weights: each ``[W]`` or ragged ``[W, None]`` beside the tokens."""
+        raise UserError(f"The task {self.name} cannot be trained yet.")
+
+    def build(self, backbone: keras.Model) -> keras.Model:
+        """The Keras model from features to outputs."""
+        raise NotImplementedError
+
+    def postprocess(self, outputs, inputs, tokens) -> dict[str, tf.Tensor]:
+        """Turns the model's outputs ``[W, ...]`` into named answers ``[B, ...]``."""
+        raise NotImplementedError
+
+    def loss(self) -> keras.losses.Loss:
+        """The loss of one target; its mean is over the targets' weights."""
+        raise UserError(f"The task {self.name} cannot be trained yet.")
+
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """Weighted metrics for training and evaluation."""
+        return []
+
+    def options(self) -> dict[str, Any]:
+        """The arguments that make this task again from its backbone."""
+        return {"max_length": self.max_length}
+
+    def published(self) -> dict[str, Any]:
+        """Keys that the task adds to ``config.json``."""
+        return {}
+
+    def example_inputs(self) -> dict[str, list]:
+        """A plausible request: for warm-up, for READMEs."""
+        return {name: ["A model zoo that serves what it trains."] for name in self.inputs}
+
+    # -- what follows ----------------------------------------------------------------------------------------------
+
+    def pack(self, tokens: Mapping[str, Any], length) -> dict[str, tf.Tensor]:
+        """Pads ragged rows to ``length``: ``token_ids`` int32 and ``padding_mask`` boolean, both ``[W, length]``."""
+        ids = tokens["token_ids"]
+        pad = self.tokenizer.special_ids.get("pad", 0)
+        features = {
+            "token_ids": ids.to_tensor(pad, shape=[None, length]),
+            "padding_mask": tf.sequence_mask(ids.row_lengths(), length),
+        }
+        if "segment_ids" in tokens:
+            features["segment_ids"] = tokens["segment_ids"].to_tensor(0, shape=[None, length])
+        return features
+
+    def serve(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """From strings ``[B]`` to named answers: what an export traces and ``predict`` calls."""
+        tokens = self.tokenize(inputs)
+        length = tf.maximum(tf.reduce_max(tokens["token_ids"].row_lengths()), 1)
+        features = self.pack(tokens, tf.cast(length, tf.int32))
+        return self.postprocess(self.model(features, training=False), inputs, tokens)
+
+    def signatures(self) -> dict[str, Signature]:
+        """The entries of the exported model; the first is ``serving_default``, the plain answer."""
+        return {"serving_default": Signature(lambda **inputs: self.serve(inputs), self.inputs)}
+
+    def predict(self, texts: str | Sequence[str] | Mapping[str, Sequence], *, batch_size: int = 32) -> list[dict]:
+        """Answers in Python: one dict a text, with the outputs' names.
+
+        Args:
+            texts: a text, a list of texts, or a dict of lists for a task with several inputs.
+            batch_size: texts at once; they are sorted by length first, the answers come in the order given.
+        """
+        if self._answer is None:
+            signature = next(iter(self.signatures().values()))
+            specs = {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in signature.inputs.items()}
+            self._answer = tf.function(lambda inputs: signature.function(**inputs), input_signature=[specs])
+        return self._in_batches(self._answer, self._columns(texts), batch_size)
+
+    def _columns(self, texts) -> dict[str, np.ndarray]:
+        if isinstance(texts, Mapping):
+            if set(texts) != set(self.inputs):
+                raise UserError(
+                    f"{self.name} needs {', '.join(self.inputs)}. Received {', '.join(texts) or 'nothing'}."
+                )
+            columns = {name: list(values) for name, values in texts.items()}
+        elif len(self.inputs) > 1:
+            raise UserError(f"{self.name} needs a dict with {', '.join(self.inputs)}, each a list of texts.")
+        else:
+            columns = {next(iter(self.inputs)): [texts] if isinstance(texts, str | bytes) else list(texts)}
+        if len({len(values) for values in columns.values()}) != 1:
+            raise UserError(f"The inputs {', '.join(columns)} must be of equal length.")
+        for name, values in columns.items():
+            wrong = next((value for value in values if not isinstance(value, str | bytes)), None)
+            if wrong is not None:
+                raise UserError(f"{name} must hold texts. Received {wrong!r}.")
+        return {name: np.array(values, dtype=object) for name, values in columns.items()}
+
+    def _in_batches(self, function, columns: dict[str, np.ndarray], batch_size: int) -> list[dict]:
+        lengths = [len(text) for text in next(iter(columns.values()))]
+        order = np.argsort(lengths, kind="stable")
+        answers: list[dict] = [{}] * len(order)
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            outputs = function({name: tf.constant(values[rows].tolist()) for name, values in columns.items()})
+            arrays = {name: tensor.numpy() for name, tensor in outputs.items()}
+            for position, row in enumerate(rows):
+                answers[row] = {name: _python(array[position]) for name, array in arrays.items()}
+        return answers
+
+    def rebuild(self) -> "Task":
+        """The same task with new weights of the same values, made under the strategy and policy now in force."""
+        task = type(self)(self.pretrained.rebuild(), **self.options())
+        for weight, old in zip(task.model.weights, self.model.weights, strict=True):
+            weight.assign(np.asarray(old))
+        return task
+
+    def save(self, directory) -> Path:
+        """Writes a Hugging Face directory with ``kzoo.json`` beside it; ``kzoo.load_task`` reads it."""
+        directory = Path(directory)
+        save_directory(
+            self.pretrained,
+            directory,
+            head=self.pretrained.family.HEADS.get(self.name),
+            head_root=self,
+            published=self.published(),
+        )
+        description = {"kzoo": __version__, "task": self.name, "options": self.options()}
+        text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
+        (directory / DESCRIPTION).write_text(text, encoding="utf-8")
+        return directory
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.pretrained.source or self.pretrained.family.MODEL_TYPE})"
+
+
+def _python(value):
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    value = value.tolist()
+    if isinstance(value, list):
+        return [_python(one) if isinstance(one, bytes) else one for one in value]
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
