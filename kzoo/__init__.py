@@ -1,0 +1,81 @@
+"""kzoo: a model zoo for Keras 3 on TensorFlow.
+
+The names below are loaded when they are first used, so that importing kzoo costs nothing and ``kzoo --help`` answers
+at once:
+
+    import kzoo
+
+    task = kzoo.Classify(kzoo.load("minilm-l6-v2"), labels=["negative", "positive"])
+    kzoo.fit(task, kzoo.data.read("reviews.csv"))
+    task.predict("A film to remember.")
+    kzoo.export(task, "exports/reviews")
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from kzoo.errors import UserError
+from kzoo.version import __version__
+
+if TYPE_CHECKING:
+    from kzoo import checkpoints, cli, data, generation, layers, metrics, models, serving, tasks, tokenizers, training
+    from kzoo.checkpoints.pretrained import Pretrained, fresh
+    from kzoo.data import pull
+    from kzoo.tasks.classify import Classify
+    from kzoo.tasks.embed import Embed
+    from kzoo.tasks.generate import Generate
+    from kzoo.tasks.load import load, load_task
+    from kzoo.tasks.task import Task
+
+_HOMES = {
+    "Classify": "kzoo.tasks.classify",
+    "Embed": "kzoo.tasks.embed",
+    "Generate": "kzoo.tasks.generate",
+    "Pretrained": "kzoo.checkpoints.pretrained",
+    "Task": "kzoo.tasks.task",
+    "fresh": "kzoo.checkpoints.pretrained",
+    "load": "kzoo.tasks.load",
+    "load_task": "kzoo.tasks.load",
+    "pull": "kzoo.data",
+}
+_ROOMS = (
+    "layers",
+    "tokenizers",
+    "models",
+    "checkpoints",
+    "generation",
+    "data",
+    "metrics",
+    "tasks",
+    "training",
+    "serving",
+    "cli",
+)
+
+__all__ = [
+    "Classify",
+    "Embed",
+    "Generate",
+    "Pretrained",
+    "Task",
+    "UserError",
+    "__version__",
+    "fresh",
+    "load",
+    "load_task",
+    "pull",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
+    if name in _ROOMS:
+        return importlib.import_module(f"kzoo.{name}")
+    raise AttributeError(f"module 'kzoo' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES, *_ROOMS})
