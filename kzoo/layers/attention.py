@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from kzoo.layers import cache as caching
+from kzoo.layers.building import build_parts
 from kzoo.layers.linear import Linear
 
 # B batch, T length, S keys, N heads, K key-value heads, G = N / K heads a group, H head size, D width
@@ -101,9 +102,8 @@ class Attention(keras.layers.Layer):
 
     def build(self, input_shape):
         shape = (*input_shape[:-1], self.hidden_dim)
-        for projection in (self.query, self.key, self.value):
-            projection.build(shape)
-        self.output_projection.build((*input_shape[:-1], self.num_heads * self.head_dim))
+        build_parts(shape, self.query, self.key, self.value)
+        build_parts((*input_shape[:-1], self.num_heads * self.head_dim), self.output_projection)
 
     def _project(self, x, positions):
         shape = ops.shape(x)

@@ -2,6 +2,8 @@
 
 import keras
 
+from kzoo.layers.building import build_parts
+
 # B batch, T length, S keys or slots, D width
 
 _PARTS = ("attention", "feed_forward", "attention_norm", "feed_forward_norm")
@@ -32,8 +34,7 @@ class TransformerBlock(keras.layers.Layer):
         self.dropout = keras.layers.Dropout(dropout, name="dropout", dtype=self.dtype_policy) if dropout else None
 
     def build(self, input_shape):
-        for part in _PARTS:
-            getattr(self, part).build(input_shape)
+        build_parts(input_shape, *(getattr(self, part) for part in _PARTS))
 
     def _residual(self, x, branch, norm, training=None):
         y = branch(norm(x) if self.norm_first else x)

@@ -1,7 +1,7 @@
 """Keys and values of the tokens already read: what makes decoding linear in the length.
 
-All rows of a batch write to the same slot, whatever their length: prompts are padded on the right to T slots, new tokens
-follow from slot T on, and a mask says which slots hold something. A row's positions are its own.
+All rows of a batch write to the same slot, whatever their length: prompts are padded on the right to T slots, new
+tokens follow from slot T on, and a mask says which slots hold something. A row's positions are its own.
 
 The cache is slot-major, so that writing is an update of whole leading rows, which the backend does in place.
 """

@@ -2,6 +2,7 @@
 
 import keras
 
+from kzoo.layers.building import build_parts
 from kzoo.layers.linear import Linear
 
 # B batch, T length, D width, F feed-forward
@@ -30,8 +31,8 @@ class FeedForward(keras.layers.Layer):
         self.down = Linear(hidden_dim, name="down", **shared)
 
     def build(self, input_shape):
-        self.up.build((*input_shape[:-1], self.hidden_dim))
-        self.down.build((*input_shape[:-1], self.feed_forward_dim))
+        build_parts((*input_shape[:-1], self.hidden_dim), self.up)
+        build_parts((*input_shape[:-1], self.feed_forward_dim), self.down)
 
     def call(self, x):
         """Maps ``[B, T, D]`` to ``[B, T, D]``."""
@@ -74,7 +75,7 @@ class GatedFeedForward(FeedForward):
 
     def build(self, input_shape):
         super().build(input_shape)
-        self.gate.build((*input_shape[:-1], self.hidden_dim))
+        build_parts((*input_shape[:-1], self.hidden_dim), self.gate)
 
     def call(self, x):
         """Maps ``[B, T, D]`` to ``[B, T, D]``."""

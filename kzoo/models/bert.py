@@ -9,6 +9,7 @@ from kzoo.layers import masks
 from kzoo.layers.activations import activation
 from kzoo.layers.attention import Attention
 from kzoo.layers.block import TransformerBlock
+from kzoo.layers.building import build_parts
 from kzoo.layers.embedding import TokenEmbedding
 from kzoo.layers.feed_forward import FeedForward
 from kzoo.layers.linear import Linear
@@ -77,26 +78,17 @@ class Encoder(keras.Model):
 
     def build(self, input_shape):
         """Creates every weight; shapes do not depend on the input."""
-        if self.built:
-            return
-        shape = (None, None, self.hidden_dim)
-        self.token_embedding.build()
-        self.position_embedding.build()
-        if self.segment_embedding is not None:
-            self.segment_embedding.build()
-        self.embedding_norm.build(shape)
-        for block in self.blocks:
-            block.build(shape)
-        if self.pooler is not None:
-            self.pooler.build((None, self.hidden_dim))
+        build_parts(None, self.token_embedding, self.position_embedding, self.segment_embedding)
+        build_parts((None, None, self.hidden_dim), self.embedding_norm, *self.blocks)
+        build_parts((None, self.hidden_dim), self.pooler)
         self.built = True
 
     def call(self, inputs, training=None):
         """Reads a batch of texts.
 
         Args:
-            inputs: ``token_ids`` integers ``[B, T]``, ``padding_mask`` boolean ``[B, T]`` (true for real tokens) and, if
-                the model has segments, optionally ``segment_ids`` integers ``[B, T]`` (zeros by default).
+            inputs: ``token_ids`` integers ``[B, T]``, ``padding_mask`` boolean ``[B, T]`` (true for real tokens) and,
+                if the model has segments, optionally ``segment_ids`` integers ``[B, T]`` (zeros by default).
             training: whether dropout is on.
 
         Returns:

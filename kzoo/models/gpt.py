@@ -10,6 +10,7 @@ from kzoo.layers import masks
 from kzoo.layers.activations import activation
 from kzoo.layers.attention import Attention
 from kzoo.layers.block import TransformerBlock
+from kzoo.layers.building import build_parts
 from kzoo.layers.embedding import TokenEmbedding
 from kzoo.layers.feed_forward import FeedForward
 from kzoo.layers.norm import LayerNorm
@@ -75,17 +76,8 @@ class Decoder(keras.Model):
 
     def build(self, input_shape):
         """Creates every weight; shapes do not depend on the input."""
-        if self.built:
-            return
-        shape = (None, None, self.hidden_dim)
-        self.token_embedding.build()
-        if self.position_embedding is not None:
-            self.position_embedding.build()
-        for block in self.blocks:
-            block.build(shape)
-        self.final_norm.build(shape)
-        if self.head is not None:
-            self.head.build(shape)
+        build_parts(None, self.token_embedding, self.position_embedding)
+        build_parts((None, None, self.hidden_dim), *self.blocks, self.final_norm, self.head)
         self.built = True
 
     def _embed(self, token_ids, positions):
@@ -168,6 +160,31 @@ class Decoder(keras.Model):
     def from_config(cls, config):
         parts = ("token_embedding", "position_embedding", "blocks", "final_norm", "head")
         return cls(**{**config, **{part: keras.saving.deserialize_keras_object(config[part]) for part in parts}})
+
+
+@keras.saving.register_keras_serializable(package="kzoo")
+class LanguageModel(keras.Model):
+    """A decoder with its next-token logits as output, to be trained.
+
+    Args:
+        backbone: a ``Decoder``.
+    """
+
+    def __init__(self, backbone, **kwargs):
+        super().__init__(**kwargs)
+        self.backbone = backbone
+        self.built = True
+
+    def call(self, inputs, training=None):
+        """Maps the decoder's inputs to next-token logits float32 ``[B, T, V]``."""
+        return self.backbone.logits(self.backbone(inputs, training=training)["sequence_output"])
+
+    def get_config(self):
+        return super().get_config() | {"backbone": keras.saving.serialize_keras_object(self.backbone)}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "backbone": keras.saving.deserialize_keras_object(config["backbone"])})
 
 
 def build_decoder(config: DecoderConfig, dtype=None) -> Decoder:

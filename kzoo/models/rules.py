@@ -1,7 +1,7 @@
 """The vocabulary in which a family says how its published tensors map onto kzoo's weights.
 
-A rule names a published tensor, the weight or weights it fills, and an invertible transform between them. ``{i}`` stands
-for the number of the block. Targets are paths of attributes: ``blocks/{i}/attention/query/kernel``.
+A rule names a published tensor, the weight or weights it fills, and an invertible transform between them. ``{i}``
+stands for the number of the block. Targets are paths of attributes: ``blocks/{i}/attention/query/kernel``.
 """
 
 from dataclasses import dataclass

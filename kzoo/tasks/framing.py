@@ -7,6 +7,12 @@ from kzoo.tokenizers import Tokenizer, Tokens
 # B texts, T length
 
 
+def dense(ragged: tf.RaggedTensor, length, fill=0) -> tf.Tensor:
+    """Pads or cuts ragged rows ``[B, None]`` to ``[B, length]``; a length known as an int gives a static shape."""
+    shape = [None, length] if isinstance(length, int) else tf.stack([-1, length])
+    return ragged.to_tensor(fill, shape=shape)
+
+
 def frame(tokens: Tokens, *, before: int | None, after: int | None, max_length: int) -> dict:
     """Cuts rows and puts one special token before and one after each.
 

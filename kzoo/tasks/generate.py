@@ -7,6 +7,7 @@ import tensorflow as tf
 from kzoo.errors import UserError
 from kzoo.generation import sampling
 from kzoo.generation.decode import decode
+from kzoo.models.gpt import LanguageModel
 from kzoo.tasks.task import Signature, Task
 
 # B texts, T length, V vocabulary
@@ -18,23 +19,6 @@ KNOBS = {
     "top_p": (tf.float32, "draw among the fewest tokens whose probabilities reach p; 1 for all"),
     "seed": (tf.int32, "the same seed gives the same text"),
 }
-
-
-@keras.saving.register_keras_serializable(package="kzoo")
-class NextToken(keras.layers.Layer):
-    """The decoder's output layer as a layer of its own.
-
-    Args:
-        backbone: the ``Decoder`` whose ``logits`` it calls; not saved with this layer.
-    """
-
-    def __init__(self, backbone, **kwargs):
-        super().__init__(**kwargs)
-        self._backbone = [backbone]  # in a list, so that its weights are not counted twice
-
-    def call(self, x):
-        """Maps ``[B, T, D]`` to float32 ``[B, T, V]``."""
-        return self._backbone[0].logits(x)
 
 
 class Generate(Task):
@@ -59,6 +43,7 @@ class Generate(Task):
         if not pretrained.is_decoder:
             raise UserError(f"generate needs a GPT-style model. {pretrained.source} is {pretrained.family.MODEL_TYPE}.")
         self.defaults = {"temperature": float(temperature), "top_k": int(top_k), "top_p": float(top_p), "seed": 0}
+        self._complete = None
         super().__init__(pretrained, max_length=max_length)
         self.max_new_tokens = max_new_tokens or min(128, self.max_length // 2)
         if not 0 < self.max_new_tokens < self.max_length:
@@ -70,12 +55,7 @@ class Generate(Task):
 
     def build(self, backbone):
         """A model from ``token_ids`` and ``padding_mask`` to next-token logits ``[B, T, V]``."""
-        inputs = {
-            "token_ids": keras.Input((None,), dtype="int32", name="token_ids"),
-            "padding_mask": keras.Input((None,), dtype="bool", name="padding_mask"),
-        }
-        x = backbone(inputs)["sequence_output"]
-        return keras.Model(inputs, NextToken(backbone, name="next_token", dtype="float32")(x), name="generate")
+        return LanguageModel(backbone, name="generate")
 
     @property
     def end_id(self) -> int | None:
@@ -156,17 +136,13 @@ class Generate(Task):
                 f"max_new_tokens must not exceed the task's {self.max_new_tokens}. Received {knobs['max_new_tokens']}."
             )
         values = [tf.constant([(self.defaults | knobs)[name]], dtype) for name, (dtype, _) in KNOBS.items()]
-        function = self._complete_function()
-        answers = self._in_batches(
-            lambda inputs: function(inputs["prompt"], *values), self._columns(prompts), batch_size
-        )
+        if self._complete is None:
+            specs = list(self.signatures()["generate"].inputs.values())
+            self._complete = tf.function(self.complete, input_signature=specs, autograph=False)
+        complete = self._complete
+        columns = self._columns(prompts)
+        answers = self._in_batches(lambda inputs: complete(*inputs.values(), *values), columns, batch_size)
         return [answer["text"] for answer in answers]
-
-    def _complete_function(self):
-        if not hasattr(self, "_complete"):
-            specs = [spec for spec in self.signatures()["generate"].inputs.values()]
-            self._complete = tf.function(self.complete, input_signature=specs)
-        return self._complete
 
     def loss(self):
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")

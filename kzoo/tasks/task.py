@@ -17,6 +17,7 @@ import tensorflow as tf
 from kzoo.checkpoints.huggingface import save_directory
 from kzoo.checkpoints.pretrained import Pretrained
 from kzoo.errors import UserError
+from kzoo.tasks.framing import dense
 from kzoo.version import __version__
 
 # B texts, W model rows (W = B unless texts are cut into windows), T length
@@ -136,11 +137,11 @@ class Task:
         ids = tokens["token_ids"]
         pad = self.tokenizer.special_ids.get("pad", 0)
         features = {
-            "token_ids": ids.to_tensor(pad, shape=[None, length]),
+            "token_ids": dense(ids, length, pad),
             "padding_mask": tf.sequence_mask(ids.row_lengths(), length),
         }
         if "segment_ids" in tokens:
-            features["segment_ids"] = tokens["segment_ids"].to_tensor(0, shape=[None, length])
+            features["segment_ids"] = dense(tokens["segment_ids"], length)
         return features
 
     def serve(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -164,7 +165,9 @@ class Task:
         if self._answer is None:
             signature = next(iter(self.signatures().values()))
             specs = {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in signature.inputs.items()}
-            self._answer = tf.function(lambda inputs: signature.function(**inputs), input_signature=[specs])
+            self._answer = tf.function(
+                lambda inputs: signature.function(**inputs), input_signature=[specs], autograph=False
+            )
         return self._in_batches(self._answer, self._columns(texts), batch_size)
 
     def _columns(self, texts) -> dict[str, np.ndarray]:
