@@ -7,17 +7,41 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kzoo.data.datasets import dataset, dataset_names, datasets
+    from kzoo.data.batching import Batches, batches
+    from kzoo.data.datasets import Dataset, dataset, dataset_names, datasets
     from kzoo.data.download import pull
+    from kzoo.data.examples import Examples
+    from kzoo.data.packing import blocks
+    from kzoo.data.readers import read
+    from kzoo.data.splits import split
 
 _HOMES = {
-    "pull": "download",
+    "Batches": "batching",
+    "Dataset": "datasets",
+    "Examples": "examples",
+    "batches": "batching",
+    "blocks": "packing",
     "dataset": "datasets",
     "dataset_names": "datasets",
     "datasets": "datasets",
+    "pull": "download",
+    "read": "readers",
+    "split": "splits",
 }
 
-__all__ = ["dataset", "dataset_names", "datasets", "pull"]
+__all__ = [
+    "Batches",
+    "Dataset",
+    "Examples",
+    "batches",
+    "blocks",
+    "dataset",
+    "dataset_names",
+    "datasets",
+    "pull",
+    "read",
+    "split",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -5,17 +5,17 @@ A description also says how the files are read, so that ``kzoo.data.read("movie-
 
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from kzoo import resources
+from kzoo.data.formats import Reading
 from kzoo.errors import UserError
 from kzoo.models.sources import Pullable, closest, read_description
 
 
 class Dataset(Pullable):
-    """A published data set: pinned files, and the arguments of ``kzoo.data.read`` that fit them."""
+    """A published data set: pinned files, and the options of ``kzoo.data.read`` that fit them."""
 
-    read: dict[str, Any] = {}
+    read: Reading = Reading()
 
 
 @cache

@@ -177,10 +177,11 @@ def read_description(path: Path, schema: type[Description]) -> Description:
     try:
         return schema.model_validate(content)
     except ValidationError as error:
-        raise UserError(f"{path}: {_explain(error, schema)}") from error
+        raise UserError(f"{path}: {explain(error, schema)}") from error
 
 
-def _explain(error: ValidationError, schema: type[BaseModel]) -> str:
+def explain(error: ValidationError, schema: type[BaseModel]) -> str:
+    """One sentence about what a schema refused: every complaint with its key, and what was probably meant."""
     complaints = []
     for one in error.errors():
         place = ".".join(str(part) for part in one["loc"]) or "the description"
