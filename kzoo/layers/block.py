@@ -14,7 +14,7 @@ class TransformerBlock(keras.layers.Layer):
     """Attention and feed-forward, each with a norm and a residual connection.
 
     Args:
-        attention: layer ``(x, mask, positions, training) -> x`` with a ``step``; see ``kzoo.layers.attention``.
+        attention: layer ``(x, attention_mask, positions, training) -> x`` with a ``step``, as ``Attention`` has.
         feed_forward: layer ``x -> x``.
         attention_norm: norm of the attention's branch.
         feed_forward_norm: norm of the feed-forward's branch.
@@ -42,29 +42,29 @@ class TransformerBlock(keras.layers.Layer):
             y = self.dropout(y, training=training)
         return x + y if self.norm_first else norm(x + y)
 
-    def call(self, x, mask=None, positions=None, training=None):
+    def call(self, x, attention_mask=None, positions=None, training=None):
         """Maps ``[B, T, D]`` to ``[B, T, D]``.
 
         Args:
             x: ``[B, T, D]``.
-            mask: boolean, broadcastable to ``[B, T, S]``: true where a token may look.
+            attention_mask: boolean, broadcastable to ``[B, T, S]``: true where a token may look.
             positions: integers ``[B, T]``, for rotary attention.
             training: whether dropout is on.
         """
 
         def attention(y):
-            return self.attention(y, mask=mask, positions=positions, training=training)
+            return self.attention(y, attention_mask=attention_mask, positions=positions, training=training)
 
         x = self._residual(x, attention, self.attention_norm, training)
         return self._residual(x, self.feed_forward, self.feed_forward_norm, training)
 
-    def step(self, x, cache, *, mask, positions, slot):
+    def step(self, x, cache, *, attention_mask, positions, slot):
         """The same over T new tokens behind those in the cache; decoding only.
 
         Args:
             x: ``[B, T, D]``.
             cache: a ``Cache`` of S slots.
-            mask: boolean ``[B, T, S]``.
+            attention_mask: boolean ``[B, T, S]``.
             positions: integers ``[B, T]``.
             slot: scalar integer, the first slot to write.
 
@@ -74,7 +74,7 @@ class TransformerBlock(keras.layers.Layer):
 
         def attention(y):
             nonlocal cache
-            y, cache = self.attention.step(y, cache, mask=mask, positions=positions, slot=slot)
+            y, cache = self.attention.step(y, cache, attention_mask=attention_mask, positions=positions, slot=slot)
             return y
 
         x = self._residual(x, attention, self.attention_norm)
