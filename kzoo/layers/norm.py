@@ -23,7 +23,8 @@ def layer_norm(x, scale, bias, *, epsilon):
     centred = wide - mean
     variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)  # [..., 1]
     y = centred * ops.rsqrt(variance + epsilon)
-    return ops.cast(y * scale + bias, x.dtype)
+    y = y * ops.cast(scale, "float32") + ops.cast(bias, "float32")
+    return ops.cast(y, x.dtype)
 
 
 def rms_norm(x, scale, *, epsilon):

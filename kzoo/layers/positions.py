@@ -121,8 +121,8 @@ class Rotary(keras.layers.Layer):
         """Maps ``[B, T, N, H]`` and integers ``[B, T]`` to ``[B, T, N, H]``."""
         return rotate(x, positions, base=self.base)
 
-    def compute_output_shape(self, input_shape, positions_shape=None):
-        return input_shape
+    def compute_output_shape(self, x_shape, positions_shape):
+        return x_shape
 
     def get_config(self):
         return super().get_config() | {"base": self.base}
