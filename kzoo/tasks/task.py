@@ -17,6 +17,7 @@ import tensorflow as tf
 from kzoo.checkpoints.huggingface import save_directory
 from kzoo.checkpoints.pretrained import Pretrained
 from kzoo.errors import UserError
+from kzoo.tasks.chunks import by_length
 from kzoo.tasks.framing import dense
 from kzoo.version import __version__
 
@@ -147,9 +148,10 @@ class Task:
     def serve(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """From strings ``[B]`` to named answers: what an export traces and ``predict`` calls."""
         tokens = self.tokenize(inputs)
-        length = tf.maximum(tf.reduce_max(tokens["token_ids"].row_lengths()), 1)
-        features = self.pack(tokens, tf.cast(length, tf.int32))
-        return self.postprocess(self.model(features, training=False), inputs, tokens)
+        outputs = by_length(
+            tokens, lambda some, length: self.model(self.pack(some, length), training=False), self.model.output
+        )
+        return self.postprocess(outputs, inputs, tokens)
 
     def signatures(self) -> dict[str, Signature]:
         """The entries of the exported model; the first is ``serving_default``, the plain answer."""
