@@ -1,0 +1,18 @@
+"""BERT's words: white space separates, punctuation and CJK stand alone."""
+
+import tensorflow as tf
+
+from kzoo.tokenizers.bert_normalizer import ISOLATED, SPACE
+from kzoo.tokenizers.characters import Characters, Words, previous, row_starts
+
+
+def bert_words(characters: Characters, kinds: tf.Tensor) -> Words:
+    """Splits normalized characters [N] by their kinds, int32 [N]; white space belongs to no word."""
+    space, alone = kinds == SPACE, kinds == ISOLATED
+    row_start = row_starts(characters)
+    begins = ~space & (row_start[:-1] | alone | previous(space | alone))
+    after = tf.concat([(space | alone)[1:], [True]], 0)
+    finishes = ~space & (row_start[1:] | alone | after)
+    starts = tf.where(begins)[:, 0]
+    ends = tf.where(finishes)[:, 0] + 1
+    return Words(starts, ends, tf.searchsorted(starts, characters.row_splits, out_type=tf.int64))

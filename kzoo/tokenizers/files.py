@@ -1,0 +1,123 @@
+"""Tokenizers from the files of a checkpoint's directory."""
+
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from kzoo.errors import UserError
+from kzoo.tokenizers import tokenizer_json
+from kzoo.tokenizers.added_tokens import AddedToken
+from kzoo.tokenizers.byte_level_bpe import ByteLevelBPE
+from kzoo.tokenizers.tokenizer import Tokenizer
+from kzoo.tokenizers.vocabulary import Vocabulary
+from kzoo.tokenizers.wordpiece import WordPiece
+
+# Names under which the files are saved: those that ``transformers`` looks for.
+_SAVED_AS = {
+    name: name
+    for name in (
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "vocab.txt",
+        "vocab.json",
+        "merges.txt",
+    )
+} | {"encoder.json": "vocab.json", "vocab.bpe": "merges.txt"}
+_ROLES = ("cls", "sep", "pad", "mask", "unk", "bos", "eos")
+_BERT_ROLES = {"unk": "[UNK]", "sep": "[SEP]", "pad": "[PAD]", "cls": "[CLS]", "mask": "[MASK]"}
+_GPT2_ROLES = {"bos": "<|endoftext|>", "eos": "<|endoftext|>"}
+_ENDLESS = 1_000_000  # a greater model_max_length says that there is none
+
+
+def load(directory, *, special_tokens_in_text: bool = True) -> Tokenizer:
+    """Builds the tokenizer of a checkpoint's directory.
+
+    Reads ``tokenizer.json``, else ``vocab.txt`` (WordPiece), else ``vocab.json`` with ``merges.txt`` or ``encoder.json``
+    with ``vocab.bpe`` (byte-level BPE); beside them ``tokenizer_config.json`` and ``special_tokens_map.json``.
+
+    Args:
+        directory: where the files are.
+        special_tokens_in_text: False: what looks like a special token in a text is ordinary text.
+    """
+    directory = pathlib.Path(directory)
+    files = {name: (directory / name).read_bytes() for name in _SAVED_AS if (directory / name).is_file()}
+    config = _json(directory, files, "tokenizer_config.json")
+    names = _special_names({**_json(directory, files, "special_tokens_map.json"), **config})
+    options: dict[str, Any] = {
+        "max_length": _max_length(config),
+        "files": {_SAVED_AS[name]: content for name, content in files.items()},
+        "special_tokens_in_text": special_tokens_in_text,
+    }
+    if "tokenizer.json" in files:
+        return tokenizer_json.build(
+            _json(directory, files, "tokenizer.json"), str(directory / "tokenizer.json"), names=names, **options
+        )
+    if "vocab.txt" in files:
+        lines = _text(directory, files, "vocab.txt").removesuffix("\n").split("\n")
+        vocabulary = Vocabulary({line: id for id, line in enumerate(lines)})
+        return WordPiece(
+            vocabulary,
+            unknown_token=names.get("unk", "[UNK]"),
+            lowercase=config.get("do_lower_case", True),
+            handle_chinese_chars=config.get("tokenize_chinese_chars", True),
+            strip_accents=config.get("strip_accents"),
+            **_special(vocabulary, _BERT_ROLES | names),
+            **options,
+        )
+    for tokens, merges in (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe")):
+        if tokens in files and merges in files:
+            vocabulary = Vocabulary(_json(directory, files, tokens))
+            lines = [line for line in _text(directory, files, merges).split("\n") if line.strip()]
+            pairs = tokenizer_json.pairs_of(
+                (line for line in lines if not line.startswith("#version")), str(directory / merges)
+            )
+            return ByteLevelBPE(vocabulary, pairs, **_special(vocabulary, _GPT2_ROLES | names), **options)
+    raise UserError(
+        f"A tokenizer's directory holds tokenizer.json, vocab.txt, vocab.json with merges.txt, or encoder.json with "
+        f"vocab.bpe. {directory} has none of them."
+    )
+
+
+def _text(directory: pathlib.Path, files: Mapping[str, bytes], name: str) -> str:
+    try:
+        return files[name].decode("utf-8").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{directory / name} is not UTF-8: {error}.") from error
+
+
+def _json(directory: pathlib.Path, files: Mapping[str, bytes], name: str) -> dict[str, Any]:
+    """The object in a file; empty when there is no such file."""
+    try:
+        content = json.loads(_text(directory, files, name)) if name in files else {}
+    except json.JSONDecodeError as error:
+        raise UserError(f"{directory / name} is not JSON: {error}.") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{directory / name} must hold a JSON object. Received {type(content).__name__}.")
+    return content
+
+
+def _special_names(config: Mapping[str, Any]) -> dict[str, str]:
+    """Special tokens by role, from keys such as ``cls_token``; a value may be the token or an object with its content."""
+    names = {}
+    for role in _ROLES:
+        value = config.get(f"{role}_token")
+        value = value.get("content") if isinstance(value, dict) else value
+        if isinstance(value, str):
+            names[role] = value
+    return names
+
+
+def _special(vocabulary: Vocabulary, names: Mapping[str, str]) -> dict[str, Any]:
+    present = {role: name for role, name in names.items() if name in vocabulary}
+    return {
+        "special_ids": {role: vocabulary.id_of(name) for role, name in present.items()},
+        "added_tokens": [AddedToken(name, vocabulary.id_of(name)) for name in dict.fromkeys(present.values())],
+    }
+
+
+def _max_length(config: Mapping[str, Any]) -> int | None:
+    length = config.get("model_max_length")
+    return int(length) if isinstance(length, int | float) and 0 < length <= _ENDLESS else None

@@ -1,0 +1,160 @@
+"""What every tokenizer is: text to token ids with offsets, and back, inside the graph."""
+
+import pathlib
+import types
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from kzoo.errors import UserError
+from kzoo.tokenizers import unicode_tables as tables
+from kzoo.tokenizers.added_tokens import AddedToken, AddedTokenMatcher
+from kzoo.tokenizers.characters import Characters, Pieces, Words, decode, owners
+from kzoo.tokenizers.vocabulary import Vocabulary
+
+
+class Tokens(NamedTuple):
+    """Token ids and where they stand in the text, ragged int32 [B, None], all with the same row splits.
+
+    Offsets count Unicode code points of the text (of the text after replacement, where it is not valid UTF-8); the end is
+    exclusive. Both tokens of a character that two tokens share have that character's offsets.
+    """
+
+    ids: tf.RaggedTensor
+    starts: tf.RaggedTensor
+    ends: tf.RaggedTensor
+
+
+class Tokenizer(tf.Module):
+    """Turns texts into tokens and back with ops of core TensorFlow and TensorFlow Text, and static resources only.
+
+    A subclass says how characters become words, and words pieces.
+
+    Args:
+        vocabulary: the model's tokens by id.
+        added_tokens: tokens that are recognised where they are written out in a text, special ones first of all.
+        special_ids: ids by role: "cls", "sep", "pad", "mask", "unk", "bos", "eos".
+        special_tokens_in_text: False: what looks like a special token in a text is ordinary text.
+        max_length: how many tokens a model takes, where the files say it.
+        files: the files that ``save`` writes, by name.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        *,
+        added_tokens: Sequence[AddedToken] = (),
+        special_ids: Mapping[str, int] | None = None,
+        special_tokens_in_text: bool = True,
+        max_length: int | None = None,
+        files: Mapping[str, bytes] | None = None,
+        name: str | None = None,
+    ):
+        super().__init__(name=name)
+        self.vocabulary = vocabulary.extended({token.content: token.id for token in added_tokens})
+        self.max_length = max_length
+        self._special_ids = types.MappingProxyType(dict(special_ids or {}))
+        self._files = types.MappingProxyType(dict(files or {}))
+        self._is_special = np.zeros(self.vocabulary.size, bool)
+        self._is_special[[token.id for token in added_tokens if token.special]] = True
+        found = [token for token in added_tokens if special_tokens_in_text or not token.special]
+        self._matcher = AddedTokenMatcher([token.content for token in found]) if found else None
+        self._symbol_ids = np.array([token.id for token in found], np.int32)
+        self._tokenize = tf.function(
+            self._build_tokens, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False
+        )
+
+    def _split(self, characters: Characters) -> tuple[Characters, Words]:
+        """Characters of the text -> normalized characters, and the words they form."""
+        raise NotImplementedError
+
+    def _pieces(self, characters: Characters, words: Words) -> Pieces:
+        """Words -> their pieces; exactly one for a word that is a symbol, with any id."""
+        raise NotImplementedError
+
+    def _join(self, ids: tf.RaggedTensor) -> tf.Tensor:
+        """Ids known to the vocabulary, ragged [B, None] -> strings [B], which need not be valid UTF-8."""
+        raise NotImplementedError
+
+    def tokenize(self, texts) -> Tokens:
+        """Texts, strings [B] -> tokens, without special tokens added.
+
+        What is not valid UTF-8 counts as U+FFFD, as ``tf.strings.unicode_decode`` replaces it.
+        """
+        texts = tf.convert_to_tensor(texts, tf.string)
+        if texts.shape.rank != 1:
+            raise UserError(f"tokenize takes a list of texts, strings [B]. Received shape {texts.shape}.")
+        return Tokens(*self._tokenize(texts))
+
+    def _build_tokens(self, texts: tf.Tensor) -> Tokens:
+        with tf.name_scope("decode"):
+            decoded = characters = decode(texts)
+        if self._matcher is not None:
+            with tf.name_scope("added_tokens"):
+                characters = self._matcher(characters)
+        with tf.name_scope("split"):
+            characters, words = self._split(characters)
+        with tf.name_scope("model"):
+            pieces = self._pieces(characters, words)
+        with tf.name_scope("assemble"):
+            ids = pieces.ids
+            if self._matcher is not None:
+                symbols = tf.gather(characters.code_points, pieces.starts) - tables.NUM_CODE_POINTS
+                ids = tf.where(symbols >= 0, tf.gather(tf.constant(self._symbol_ids), tf.maximum(symbols, 0)), ids)
+            row_splits = tf.gather(pieces.row_splits, words.row_splits)
+            row_starts = tf.gather(tf.cast(decoded.row_splits, tf.int32), owners(row_splits))
+            starts = tf.gather(characters.starts, pieces.starts) - row_starts
+            ends = tf.gather(characters.ends, pieces.ends - 1) - row_starts
+        values = {"token_ids": ids, "starts": starts, "ends": ends}
+        return Tokens(
+            *(
+                tf.RaggedTensor.from_row_splits(tf.identity(value, name=name), row_splits, validate=False)
+                for name, value in values.items()
+            )
+        )
+
+    def detokenize(self, ids, skip_special_tokens: bool = True) -> tf.Tensor:
+        """Ids, int32 [B, T] or ragged [B, None] -> texts, strings [B], always valid UTF-8.
+
+        Ids outside of the vocabulary are left out, and special tokens if asked.
+        """
+        if not isinstance(ids, tf.RaggedTensor):
+            ids = tf.convert_to_tensor(ids, tf.int32) if not isinstance(ids, tf.Tensor) else ids
+            ids = tf.RaggedTensor.from_tensor(ids)
+        with tf.name_scope("detokenize"):
+            values = tf.cast(ids.values, tf.int32)
+            known = (values >= 0) & (values < self.vocabulary_size)
+            if skip_special_tokens:
+                special = tf.gather(tf.constant(self._is_special), tf.where(known, values, 0))
+                known &= ~special
+            kept = tf.where(known)[:, 0]
+            splits = tf.searchsorted(kept, tf.cast(ids.row_splits, tf.int64), out_type=tf.int64)
+            joined = self._join(tf.RaggedTensor.from_row_splits(tf.gather(values, kept), splits, validate=False))
+            return tf.strings.unicode_transcode(joined, "UTF-8", "UTF-8", errors="replace", name="text")
+
+    @property
+    def vocabulary_size(self) -> int:
+        """How many ids there are: one more than the highest."""
+        return self.vocabulary.size
+
+    @property
+    def special_ids(self) -> dict[str, int]:
+        """Ids of special tokens by role; roles that the tokenizer lacks are absent."""
+        return dict(self._special_ids)
+
+    def id_of(self, token: str) -> int:
+        """The id of a token; an error when there is no such token."""
+        return self.vocabulary.id_of(token)
+
+    def token_of(self, id: int) -> str:
+        """The token of an id; an error when there is no such id."""
+        return self.vocabulary.token_of(id)
+
+    def save(self, directory) -> None:
+        """Writes the files that the tokenizer came from, byte for byte."""
+        directory = pathlib.Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, content in self._files.items():
+            (directory / name).write_bytes(content)

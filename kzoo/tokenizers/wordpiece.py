@@ -1,0 +1,107 @@
+"""WordPiece, BERT's tokenizer."""
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_text
+
+from kzoo.errors import UserError
+from kzoo.tokenizers.bert_normalizer import BertNormalizer
+from kzoo.tokenizers.bert_words import bert_words
+from kzoo.tokenizers.characters import Characters, Pieces, Words, encode_words, owners
+from kzoo.tokenizers.tokenizer import Tokenizer
+from kzoo.tokenizers.vocabulary import Vocabulary
+
+_CLEANED = {" .": ".", " ?": "?", " !": "!", " ,": ",", " ' ": "'", " n't": "n't", " 'm": "'m", " do not": " don't"}
+_CLEANED |= {" 's": "'s", " 've": "'ve", " 're": "'re"}
+
+
+class WordPiece(Tokenizer):
+    """BERT's normalization, BERT's words, then the longest pieces from the left of each word; exact against ``tokenizers``.
+
+    Args:
+        vocabulary: the model's tokens by id.
+        unknown_token: what a word becomes that pieces cannot spell, or that is too long.
+        prefix: what pieces inside of a word begin with in the vocabulary.
+        max_word_length: words of more characters are unknown.
+        clean_text, handle_chinese_chars, strip_accents, lowercase: see ``BertNormalizer``.
+        cleanup: whether ``detokenize`` joins punctuation and English contractions to what stands before.
+        kwargs: see ``Tokenizer``.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        *,
+        unknown_token: str = "[UNK]",
+        prefix: str = "##",
+        max_word_length: int = 100,
+        clean_text: bool = True,
+        handle_chinese_chars: bool = True,
+        strip_accents: bool | None = None,
+        lowercase: bool = True,
+        cleanup: bool = True,
+        **kwargs,
+    ):
+        super().__init__(vocabulary, **kwargs)
+        if unknown_token not in vocabulary:
+            raise UserError(f"A WordPiece vocabulary holds its unknown token. Received none named {unknown_token!r}.")
+        self._max_word_length = max_word_length
+        self._normalize = BertNormalizer(
+            clean_text=clean_text,
+            handle_chinese_chars=handle_chinese_chars,
+            strip_accents=strip_accents,
+            lowercase=lowercase,
+        )
+        tokens, ids = zip(*vocabulary.items(), strict=True)
+        self._ids = np.array(ids, np.int32)
+        self._lengths = np.array([len(t.removeprefix(prefix)) for t in tokens], np.int64)  # in characters
+        self._unspeakable = "x" * (4 * max_word_length + 1)  # too long for the op: unknown
+        self._op = tensorflow_text.FastWordpieceTokenizer(
+            vocab=list(tokens),
+            suffix_indicator=prefix,
+            max_bytes_per_word=4 * max_word_length,
+            token_out_type=tf.int32,
+            unknown_token=unknown_token,
+            no_pretokenization=True,
+        )
+        clean = _clean if cleanup else str
+        first, later = [""] * self.vocabulary_size, [""] * self.vocabulary_size
+        for token, id in self.vocabulary.items():
+            first[id] = clean(token)
+            later[id] = clean(token.removeprefix(prefix) if token.startswith(prefix) else " " + token)
+        self._joined = np.array([first, later])
+
+    def _split(self, characters: Characters) -> tuple[Characters, Words]:
+        characters, kinds = self._normalize(characters)
+        return characters, bert_words(characters, kinds)
+
+    def _pieces(self, characters: Characters, words: Words) -> Pieces:
+        too_long = words.ends - words.starts > self._max_word_length
+        strings = encode_words(characters.code_points, words)
+        strings = tf.cond(
+            tf.reduce_any(too_long), lambda: tf.where(too_long, self._unspeakable, strings), lambda: strings
+        )
+        ragged, _, _ = self._op.tokenize_with_offsets(strings)
+        numbers, splits = ragged.values, tf.cast(ragged.row_splits, tf.int64)
+        word = owners(splits)
+        first = tf.gather(splits, word)
+        alone = tf.gather(splits, word + 1) - first == 1  # also the unknown token, whatever its own length
+        word_start, word_end = tf.gather(words.starts, word), tf.gather(words.ends, word)
+        lengths = tf.where(alone, word_end - word_start, tf.gather(tf.constant(self._lengths), numbers))
+        sums = tf.cumsum(lengths)
+        starts = sums - lengths
+        starts += word_start - tf.gather(starts, first)
+        return Pieces(tf.gather(tf.constant(self._ids), numbers), starts, starts + lengths, splits)
+
+    def _join(self, ids: tf.RaggedTensor) -> tf.Tensor:
+        is_later = tf.ones_like(ids.values)
+        firsts = tf.boolean_mask(ids.row_splits[:-1], ids.row_lengths() > 0)[:, tf.newaxis]
+        is_later = tf.tensor_scatter_nd_update(is_later, firsts, tf.zeros_like(firsts[:, 0], is_later.dtype))
+        strings = tf.gather_nd(tf.constant(self._joined), tf.stack([is_later, ids.values], 1))
+        return tf.strings.reduce_join(ids.with_values(strings), axis=-1)
+
+
+def _clean(token: str) -> str:
+    for before, after in _CLEANED.items():
+        token = token.replace(before, after)
+    return token
