@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kzoo.data.batching import Batches, batches
-    from kzoo.data.datasets import Dataset, dataset, dataset_names, datasets
+    from kzoo.data.catalog import Dataset, dataset, dataset_names, datasets
     from kzoo.data.download import pull
     from kzoo.data.examples import Examples
     from kzoo.data.packing import blocks
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Batches": "batching",
-    "Dataset": "datasets",
+    "Dataset": "catalog",
     "Examples": "examples",
     "batches": "batching",
     "blocks": "packing",
-    "dataset": "datasets",
-    "dataset_names": "datasets",
-    "datasets": "datasets",
+    "dataset": "catalog",
+    "dataset_names": "catalog",
+    "datasets": "catalog",
     "pull": "download",
     "read": "readers",
     "split": "splits",

@@ -105,7 +105,7 @@ class Batches:
 
     def _gathered(self, values, rows, length):
         chosen = tf.gather(values, rows)
-        return chosen.to_tensor(0, shape=[None, length]) if isinstance(chosen, tf.RaggedTensor) else chosen
+        return chosen.to_tensor(0, shape=tf.stack([-1, length])) if isinstance(chosen, tf.RaggedTensor) else chosen
 
     def _with_batch_size(self, tensor):
         return tf.ensure_shape(tensor, [self.batch_size, *tensor.shape[1:]])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kzoo.data import archives, hub, packages
 from kzoo.data.cache import CacheFolder, WrongDigest, cache_folder, copy_and_hash, sha256_of
-from kzoo.data.datasets import Dataset, dataset, dataset_names
+from kzoo.data.catalog import Dataset, dataset, dataset_names
 from kzoo.data.web import Progress, Unreachable, fetch
 from kzoo.errors import UserError
 from kzoo.models import zoo

@@ -29,7 +29,7 @@ def read(path: str | Path, **options: Any) -> Examples:
     given = {name: value for name, value in options.items() if value is not None}
     if Path(path).exists():
         return _read(Path(path), _reading(given), str(path))
-    from kzoo.data.datasets import dataset, dataset_names
+    from kzoo.data.catalog import dataset, dataset_names
 
     if str(path) not in dataset_names():
         raise UserError(_not_there(Path(path), dataset_names()))

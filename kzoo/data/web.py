@@ -99,7 +99,7 @@ def _attempt(client, url, target: Path, have: int, headers: dict[str, str], prog
         total = start + int(length) if length else None
         with open(target, "ab" if resumed else "wb") as stream:
             done = start
-            for block in reply.iter_raw(1 << 18):
+            for block in reply.iter_raw():
                 stream.write(block)
                 done += len(block)
                 if progress:

@@ -196,5 +196,5 @@ def explain(error: ValidationError, schema: type[BaseModel]) -> str:
 
 def closest(name: str, known: list[str]) -> str:
     """`` (did you mean ...?)`` when something known is near to the name, else an empty string."""
-    near: list[Any] = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    near: list[Any] = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     return f" (did you mean {' or '.join(near)}?)" if near else ""
