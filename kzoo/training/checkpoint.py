@@ -1,0 +1,133 @@
+"""Checkpoints of a run: written aside, checked by their sums, the last few kept.
+
+``checkpoints/step-00000120/`` holds a ``tf.train.Checkpoint`` of weights, optimizer, metrics and counts, and
+``position.json``: the epoch and the step within it where training goes on, and the sha256 of each file.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import tensorflow as tf
+
+from kzoo.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Position:
+    """Where training goes on.
+
+    Attributes:
+        epoch: passes over the data that are done.
+        step: steps of the next pass that are done.
+        total: steps since the run began.
+    """
+
+    epoch: int
+    step: int
+    total: int
+
+
+class Checkpoints:
+    """The checkpoints of one run, in a folder.
+
+    Args:
+        folder: made at the first save.
+        state: named lists of variables, in an order that does not change between processes.
+        keep: how many to keep.
+        facts: what must not change between save and restore, such as the number of examples.
+    """
+
+    def __init__(self, folder: str | Path, state: Mapping[str, list[tf.Variable]], *, keep: int = 2, facts=None):
+        self.folder = Path(folder)
+        self.keep = keep
+        self.facts = dict(facts or {})
+        self._checkpoint = tf.train.Checkpoint(**state)
+
+    def save(self, position: Position) -> Path:
+        """Writes a checkpoint; one of the same step stays as it is. Older ones beyond ``keep`` are removed after."""
+        path = self.folder / f"step-{position.total:08d}"
+        if path.exists():
+            return path
+        aside = self.folder / f".{path.name}.{os.getpid()}"
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        try:
+            self._checkpoint.write(str(aside / "state"))
+            sums = {file.name: _sha256(file) for file in sorted(aside.iterdir())}
+            content = {**asdict(position), "facts": self.facts, "sha256": sums}
+            (aside / "position.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            for file in aside.iterdir():
+                _flush(file)
+            os.rename(aside, path)
+            _flush(self.folder)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+        for old in self.paths()[: -self.keep]:
+            shutil.rmtree(old, ignore_errors=True)
+        return path
+
+    def restore(self, *, say=print) -> Position | None:
+        """Restores the latest checkpoint that is whole; says which are damaged. None when there is none at all.
+
+        Raises:
+            UserError: checkpoints exist but none can be used, or the data or the model changed since.
+        """
+        damaged = []
+        for path in reversed(self.paths()):
+            try:
+                content = _read(path)
+            except (OSError, ValueError, KeyError) as error:
+                damaged.append(f"{path} is damaged ({error})")
+                say(f"{damaged[-1]}; trying the one before it.")
+                continue
+            self._compare(path, content["facts"])
+            try:
+                self._checkpoint.read(str(path / "state")).assert_consumed()
+            except (AssertionError, ValueError, tf.errors.OpError) as error:
+                raise UserError(
+                    f"{path} does not fit this model: {str(error).strip().splitlines()[0]}. "
+                    "Use another run folder, or the model the run was made with."
+                ) from error
+            return Position(**{key: content[key] for key in ("epoch", "step", "total")})
+        if damaged:
+            raise UserError(f"{'; '.join(damaged)}: nothing to go on from. Remove {self.folder} to start anew.")
+        return None
+
+    def paths(self) -> list[Path]:
+        """The folders of all checkpoints, oldest first."""
+        return sorted(self.folder.glob("step-*"))
+
+    def _compare(self, path, facts):
+        for key, now in self.facts.items():
+            if key in facts and facts[key] != now:
+                raise UserError(
+                    f"{path} was made with {key.replace('_', ' ')} {facts[key]}, now it is {now}. "
+                    "Use another run folder, or the data the run was made with."
+                )
+
+
+def _read(path: Path) -> dict:
+    content = json.loads((path / "position.json").read_text(encoding="utf-8"))
+    for name, expected in content["sha256"].items():
+        if _sha256(path / name) != expected:
+            raise ValueError(f"the content of {name} changed")
+    return content
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,140 @@
+"""What a run is made of: the schema of ``configs/*/*.yaml``. Imports neither TensorFlow nor Keras."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from kzoo.data.readers import Reading
+
+Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+StrategyName = Literal["auto", "one_device", "mirrored", "multi_worker", "parameter_server"]
+
+
+class Section(BaseModel):
+    """A part of the config: knows all its keys."""
+
+    model_config = ConfigDict(extra="forbid", validate_default=True)
+
+
+class VocabularyConfig(Section):
+    """A tokenizer to train on the run's own training text."""
+
+    kind: Literal["byte_level_bpe"] = "byte_level_bpe"
+    vocabulary_size: int = Field(ge=257, description="Tokens, the end-of-text token among them.")
+
+
+class ModelConfig(Section):
+    """The model to start from: one of the zoo or a folder (``name``), or a fresh one (``family`` and ``sizes``)."""
+
+    name: str | None = Field(None, description="A model of the zoo, or the path of a folder.")
+    family: str | None = Field(None, description="A family, such as gpt2, for fresh weights.")
+    sizes: dict[str, Any] = Field({}, description="The family's figures: hidden_dim, num_layers, ...")
+    tokenizer: str | VocabularyConfig | None = Field(
+        None, description="For fresh weights: a model of the zoo or folder whose tokenizer to use, or one to train."
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self):
+        if (self.name is None) == (self.family is None):
+            raise ValueError(
+                "give either name (a model of the zoo or a folder) or family with sizes and tokenizer (fresh weights), "
+                "not both and not neither"
+            )
+        if self.family is not None and (not self.sizes or self.tokenizer is None):
+            raise ValueError("fresh weights need sizes and tokenizer beside family")
+        if self.name is not None and (self.sizes or self.tokenizer is not None):
+            raise ValueError("sizes and tokenizer belong to family (fresh weights); a named model brings its own")
+        return self
+
+
+class TaskConfig(Section):
+    """What the model is to learn."""
+
+    name: str = Field(description="classify, generate, ...")
+    labels: list[str] | None = Field(None, min_length=2, description="Class names; those of the data when absent.")
+    max_length: int | None = Field(None, ge=2, description="Longest text in tokens; what is longer is cut.")
+    options: dict[str, Any] = Field({}, description="Further arguments of the task.")
+
+
+class DataConfig(Reading):
+    """The examples; the keys of ``Reading`` (format, columns, label, ...) say how their files are read."""
+
+    train: str = Field(description="A data set's name (see `kzoo pull`), a file or a folder of files.")
+    validation: str | None = Field(None, description="Another one; absent: rows held out of train.")
+    held_out: float = Field(0.1, ge=0.0, description="Share (or, from 1 on, number) of rows kept for validation.")
+    stratify: str | None = Field(None, description="Column whose shares both parts keep.")
+    limit: int | None = Field(None, ge=1, description="Use this many rows only, drawn by the seed.")
+    seed: int = 0
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """The arguments of ``kzoo.data.read``; what is at its default leaves a data set's own word."""
+        return self.model_dump(include=set(Reading.model_fields), exclude_defaults=True)
+
+
+class TrainingConfig(Section):
+    """How it learns. These are also the keyword arguments of ``kzoo.fit``."""
+
+    epochs: int | None = Field(None, ge=1, description="Passes over the data. Give epochs or steps.")
+    steps: int | None = Field(None, ge=1, description="Updates, over as many passes as that takes.")
+    batch_size: int = Field(32, ge=1, description="Rows an update, over all devices.")
+    learning_rate: float = Field(5e-5, gt=0.0)
+    schedule: Literal["linear", "cosine", "constant", "inverse_square_root"] = "linear"
+    warmup: float = Field(0.1, ge=0.0, description="Updates of rising rate; below 1: as a share of all.")
+    end_factor: float = Field(0.0, ge=0.0, le=1.0, description="What is left of the rate at the end.")
+    weight_decay: float = Field(0.01, ge=0.0)
+    no_decay: list[str] = Field([], description="Patterns of weights to spare beside biases and norms.")
+    beta_1: float = Field(0.9, ge=0.0, lt=1.0)
+    beta_2: float = Field(0.999, ge=0.0, lt=1.0)
+    epsilon: float = Field(1e-8, gt=0.0)
+    clip_norm: float | None = Field(1.0, gt=0.0, description="Longest gradient, over all weights; null: any.")
+    precision: Precision = "float32"
+    strategy: StrategyName = "auto"
+    device: Literal["auto", "cpu", "gpu"] = Field("auto", description="gpu: stop when none is seen.")
+    jit: bool = Field(False, description="Compile the model's forward and backward pass with XLA.")
+    deterministic: bool = Field(False, description="Ops that give the same bits at every run; slower.")
+    seed: int = Field(0, ge=0, lt=2**31)
+    checkpoint_every: int | None = Field(None, ge=1, description="Steps between checkpoints, beside each epoch's end.")
+    keep_checkpoints: int = Field(2, ge=1, description="The last so many checkpoints are kept.")
+    validate_every: int | None = Field(None, ge=1, description="Steps between validations, beside each epoch's end.")
+
+    @model_validator(mode="after")
+    def _length(self):
+        if self.epochs is not None and self.steps is not None:
+            raise ValueError("give epochs or steps, not both")
+        if self.epochs is None and self.steps is None:
+            self.epochs = 1
+        if self.warmup >= 1 and self.warmup != int(self.warmup):
+            raise ValueError(f"warmup counts whole steps, or is a share below 1; received {self.warmup}")
+        return self
+
+
+class SamplesConfig(Section):
+    """Texts that a model writes while it learns, to be read in TensorBoard."""
+
+    prompts: list[str] = Field(min_length=1)
+    every: int | None = Field(None, ge=1, description="Steps between samples, beside each epoch's end.")
+    options: dict[str, Any] = Field({}, description="max_new_tokens, temperature, ...")
+
+
+class LoggingConfig(Section):
+    """What one sees of the run. Never changes the result."""
+
+    tensorboard: bool = True
+    every: int = Field(10, ge=1, description="Steps between points of the training curves.")
+    graph: bool = Field(False, description="Write the model's graph.")
+    progress: Literal["auto", "bar", "line", "none"] = Field(
+        "auto", description="auto: a bar on a terminal, else a line an epoch."
+    )
+    samples: SamplesConfig | None = None
+
+
+class RunConfig(Section):
+    """A whole run, as ``kzoo train CONFIG.yaml`` reads it."""
+
+    model: ModelConfig
+    task: TaskConfig
+    data: DataConfig
+    training: TrainingConfig = TrainingConfig()
+    logging: LoggingConfig = LoggingConfig()
+    output: str = Field(description="The run's folder; made when absent.")

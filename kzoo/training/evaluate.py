@@ -1,0 +1,95 @@
+"""Loss and metrics over examples, nothing dropped."""
+
+from typing import Any
+
+import keras
+
+from kzoo.data.batching import Batches
+from kzoo.errors import UserError
+from kzoo.metrics import perplexity
+from kzoo.metrics.accuracy import from_share
+from kzoo.training.step import TrainingModel
+
+
+def evaluate(task, examples, *, batch_size: int = 32, verbose: int = 0) -> dict[str, Any]:
+    """Measures a task on examples.
+
+    Args:
+        task: any task that can be trained.
+        examples: columns of the task's kind, as for training.
+        batch_size: rows at once; the result does not depend on it.
+        verbose: 1 shows Keras's progress bar.
+
+    Returns:
+        ``loss`` per real target and the task's metrics by name; for ``classify`` with ``accuracy_interval_95`` (Wilson)
+        and ``examples``, for a language model with ``perplexity`` and ``tokens`` (those predicted).
+    """
+    if len(examples) == 0:
+        raise UserError("There is nothing to evaluate: the examples are empty.")
+    model = TrainingModel(task.model, loss=task.loss(), metrics=task.metrics())
+    return measure(model, task, Batches(task, examples, batch_size=batch_size, training=False), verbose=verbose)
+
+
+def measure(model: TrainingModel, task, batches: Batches, *, verbose: int = 0) -> dict[str, Any]:
+    """Measures with a model that exists; its metrics so far are as before afterwards."""
+    variables = [variable for metric in model.metrics for variable in metric.variables]
+    before = [variable.numpy() for variable in variables]
+    try:
+        results = model.evaluate(batches.dataset(), verbose=verbose, return_dict=True)
+        results = {name: float(value) for name, value in results.items()}
+        return results | _derived(task, results, model.targets_seen)
+    finally:
+        for variable, value in zip(variables, before, strict=True):
+            variable.assign(value)
+
+
+def _derived(task, results: dict[str, float], targets: int) -> dict[str, Any]:
+    if task.name == "classify" and "accuracy" in results:  # one target a row: independent tries
+        measured = from_share(results["accuracy"], targets)
+        return {"accuracy_interval_95": [measured.low, measured.high], "examples": targets}
+    if task.name == "generate":
+        return {"perplexity": perplexity(results["loss"]), "tokens": targets}
+    return {"targets": targets}
+
+
+class Validation(keras.callbacks.Callback):
+    """Measures at the end of each epoch and every so many steps; adds ``val_...`` to the epoch's logs.
+
+    Args:
+        task: whose model learns.
+        batches: of the validation examples.
+        progress: the run's.
+        every: steps between validations beside the epochs' ends, or None.
+        curves: where to write them, or None.
+    """
+
+    def __init__(self, task, batches: Batches, progress, *, every: int | None = None, curves=None):
+        super().__init__()
+        self.task = task
+        self.batches = batches
+        self.progress = progress
+        self.every = every
+        self.curves = curves
+        self.results: dict[str, Any] = {}
+        self._measured_at = -1
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Measures where it is due."""
+        if self.every and self.progress.total % self.every == 0:
+            self._measure()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Measures and adds the results to the logs of the callbacks that follow."""
+        if self._measured_at != self.progress.total:
+            self._measure()
+        numbers = {name: value for name, value in self.results.items() if isinstance(value, float)}
+        if logs is not None:
+            logs.update({f"val_{name}": value for name, value in numbers.items()})
+
+    def _measure(self):
+        self.results = measure(self.model, self.task, self.batches)
+        self._measured_at = self.progress.total
+        if self.curves is not None:
+            numbers = {name: value for name, value in self.results.items() if isinstance(value, float)}
+            self.curves.write("validation", numbers, self.progress.total)
+            self.curves.resume_clock()

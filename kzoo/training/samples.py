@@ -1,0 +1,67 @@
+"""Texts that a language model writes while it learns."""
+
+from collections.abc import Callable
+
+import keras
+
+from kzoo.training.config import SamplesConfig
+from kzoo.training.progress import Progress
+from kzoo.training.tensorboard import Curves
+
+
+class Samples(keras.callbacks.Callback):
+    """Continues prompts at the end of each epoch and every so many steps.
+
+    Args:
+        task: with a method ``generate(prompts, **options)``; its model is the one that learns.
+        config: prompts, how often, and options of ``generate``.
+        progress: the run's.
+        curves: where to write the texts.
+        say: also told the first text, when given.
+    """
+
+    def __init__(
+        self,
+        task,
+        config: SamplesConfig,
+        progress: Progress,
+        *,
+        curves: Curves | None = None,
+        say: Callable | None = None,
+    ):
+        super().__init__()
+        self.task = task
+        self.config = config
+        self.progress = progress
+        self.curves = curves
+        self.say = say
+        self.texts: list[str] = []
+        self._written_at = -1
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Writes where it is due."""
+        if self.config.every and self.progress.total % self.config.every == 0:
+            self._write()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Writes at the end of an epoch."""
+        if self._written_at != self.progress.total:
+            self._write()
+
+    def _write(self):
+        self._written_at = self.progress.total
+        self.texts = self.task.generate(self.config.prompts, **self.config.options)
+        if self.curves is not None:
+            shown = [_markdown(prompt, text) for prompt, text in zip(self.config.prompts, self.texts, strict=True)]
+            self.curves.write_texts("samples", shown, self.progress.total)
+            self.curves.resume_clock()
+        if self.say is not None:
+            self.say(f"\nstep {self.progress.total}: {self.config.prompts[0]}{self.texts[0]}\n")
+
+
+def _markdown(prompt: str, text: str) -> str:
+    """The prompt in bold, line breaks kept, nothing else read as Markdown."""
+    quoted = [line for line in (prompt + "\u0000" + text).split("\n")]
+    lines = "\n".join(f"    {line}" for line in quoted)
+    before, _, after = lines.partition("\u0000")
+    return f"{before}⟶{after}"
