@@ -1,0 +1,107 @@
+"""Whether a SavedModel answers as the task it came from."""
+
+# B batch
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kzoo.serving import warmup
+
+TOLERANCE = 1e-5
+
+
+def verify(
+    directory: Path,
+    task: Any,
+    entries: Mapping[str, Any],
+    traced: Mapping[str, Any],
+    requests: list[warmup.Request],
+) -> dict[str, dict[str, Any]]:
+    """Loads the SavedModel, asks it, and compares every answer with the task's own.
+
+    Numbers must lie within 1e-5, and so must those of ``task.serve`` run operation by operation; text must be the same
+    as that of the same function before it was saved. (Of two tokens that are equally likely up to rounding, another
+    order of additions may choose the other, so text is compared between graphs only.) The warm-up requests run too: one
+    that failed would keep the server from loading the model.
+
+    Returns:
+        For each signature one example: ``inputs`` and ``outputs``, a list of rows each.
+
+    Raises:
+        RuntimeError: an answer differs; says which, and by how much.
+    """
+    loaded = tf.saved_model.load(str(directory))
+    examples = {}
+    for name, signature in entries.items():
+        inputs = example(task, signature)
+        for rows in (inputs, _varied(inputs, signature)):
+            tensors = {key: tf.constant(rows[key], spec.dtype) for key, spec in signature.inputs.items()}
+            answers = loaded.signatures[name](**tensors)
+            _compare(name, answers, traced[name](**tensors))
+            if name == "serving_default" and task.backbone.dtype_policy.name == "float32":
+                numbers = {key: value for key, value in answers.items() if value.dtype.is_floating}
+                if numbers:
+                    eager = task.serve(tensors)
+                    _compare(name, numbers, {key: eager[key] for key in numbers})
+            if rows is inputs:
+                examples[name] = {"inputs": inputs, "outputs": {key: _plain(value) for key, value in answers.items()}}
+    for request in requests:
+        loaded.signatures[request.signature](**request.inputs)
+    return examples
+
+
+def example(task: Any, signature: Any) -> dict[str, list]:
+    """The task's own example as a request to a signature: knobs at their defaults, one value a row."""
+    plain = task.example_inputs()
+    num_rows = len(next(iter(plain.values())))
+    knobs = {key: np.asarray(value).reshape(-1)[:1].tolist() * num_rows for key, value in signature.defaults.items()}
+    return {key: knobs[key] if key in knobs else list(plain[key]) for key in signature.inputs}
+
+
+def _varied(inputs: Mapping[str, list], signature: Any) -> dict[str, list]:
+    """Rows of different lengths in one batch: the first text, half of it, its first character, and nothing."""
+
+    def column(key: str, values: list) -> list:
+        text = values[0]
+        if signature.inputs[key].dtype != tf.string or key in signature.defaults:
+            return [text] * 4
+        return [text, text[: len(text) // 2], text[:1], ""]
+
+    return {key: column(key, values) for key, values in inputs.items()}
+
+
+def _compare(name: str, answers: Mapping[str, tf.Tensor], expected: Mapping[str, tf.Tensor]) -> None:
+    if set(answers) != set(expected):
+        raise RuntimeError(f"Signature {name} answers {sorted(answers)}, the task {sorted(expected)}.")
+    for key, answer in answers.items():
+        got, wanted = answer.numpy(), expected[key].numpy()
+        if got.shape != wanted.shape:
+            raise RuntimeError(
+                f"Output {key} of signature {name} has shape {got.shape}, the task's own {wanted.shape}."
+            )
+        if answer.dtype.is_floating:
+            got, wanted = got.astype("float64"), wanted.astype("float64")
+            is_same = np.allclose(got, wanted, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
+            off = float(np.max(np.abs(got - wanted), initial=0.0))
+        else:
+            is_same, off = np.array_equal(got, wanted), "the values"
+        if not is_same:
+            raise RuntimeError(
+                f"The exported model must answer as the task does. Output {key} of signature {name} differs by {off}."
+            )
+
+
+def _plain(value: tf.Tensor) -> list:
+    """A tensor as JSON would show it: text decoded, floats of float32's six significant digits."""
+    array = value.numpy()
+    if array.dtype == object:
+        decoded = [text.decode("utf-8", "replace") for text in array.reshape(-1)]
+        return np.array(decoded, dtype=object).reshape(array.shape).tolist()
+    if value.dtype.is_floating:
+        rounded = [float(f"{number:.6g}") for number in array.astype("float64").reshape(-1)]
+        return np.array(rounded, dtype="float64").reshape(array.shape).tolist()
+    return array.tolist()
