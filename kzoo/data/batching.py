@@ -26,7 +26,7 @@ class Batches:
         batch_size: rows of every batch.
         training: whether rows and batches are shuffled by ``(seed, epoch)``; else they go from short to long.
         seed: of the shuffling.
-        lengths: the lengths that batches may have; by default some twenty, from 16 up to the task's ``max_length``.
+        lengths: the lengths that batches may have; by default steps from 16 up to the task's ``max_length``.
 
     Attributes:
         row_lengths: int64 ``[W]``, the tokens of each row.
