@@ -40,7 +40,7 @@ def decode(
     hidden, cache = decoder.step(
         prompt_ids,
         decoder.empty_cache(batch_size, num_slots),
-        mask=in_prompt & (slots <= query),  # [B, P, S]
+        attention_mask=in_prompt & (slots <= query),  # [B, P, S]
         positions=tf.range(prompt_length)[None, :],
         slot=tf.constant(0),
     )
@@ -62,7 +62,7 @@ def decode(
         hidden, cache = decoder.step(
             token[:, None],
             cache,
-            mask=in_prompt | ((slots >= prompt_length) & (slots < prompt_length + step)),
+            attention_mask=in_prompt | ((slots >= prompt_length) & (slots < prompt_length + step)),
             positions=(prompt_lengths + step - 1)[:, None],
             slot=prompt_length + step - 1,
         )

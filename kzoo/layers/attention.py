@@ -122,19 +122,19 @@ class Attention(keras.layers.Layer):
         shape = ops.shape(mixed)
         return self.output_projection(ops.reshape(mixed, (shape[0], shape[1], self.num_heads * self.head_dim)))
 
-    def call(self, x, mask=None, positions=None, training=None):
+    def call(self, x, attention_mask=None, positions=None, training=None):
         """Maps ``[B, T, D]``, a boolean mask ``[B, T, S]`` and positions ``[B, T]`` to ``[B, T, D]``."""
         query, key, value = self._project(x, positions)
         dropout = (lambda weights: self.dropout(weights, training=training)) if self.dropout is not None else None
-        return self._merge(attend(query, key, value, mask, scale=self.scale, dropout=dropout))
+        return self._merge(attend(query, key, value, attention_mask, scale=self.scale, dropout=dropout))
 
-    def step(self, x, cache, *, mask, positions, slot):
+    def step(self, x, cache, *, attention_mask, positions, slot):
         """Reads T more tokens behind those in the cache.
 
         Args:
             x: ``[B, T, D]``.
             cache: a ``Cache`` of S slots.
-            mask: boolean ``[B, T, S]`` over the slots, the new ones included.
+            attention_mask: boolean ``[B, T, S]`` over the slots, the new ones included.
             positions: integers ``[B, T]``.
             slot: scalar integer, the first slot to write.
 
@@ -147,7 +147,7 @@ class Attention(keras.layers.Layer):
             query,
             ops.transpose(cache.key, (1, 0, 2, 3)),
             ops.transpose(cache.value, (1, 0, 2, 3)),
-            mask,
+            attention_mask,
             scale=self.scale,
         )
         return self._merge(mixed), cache

@@ -78,7 +78,7 @@ class Encoder(keras.Model):
 
     def build(self, input_shape):
         """Creates every weight; shapes do not depend on the input."""
-        build_parts(None, self.token_embedding, self.position_embedding, self.segment_embedding)
+        build_parts((None, None), self.token_embedding, self.position_embedding, self.segment_embedding)
         build_parts((None, None, self.hidden_dim), self.embedding_norm, *self.blocks)
         build_parts((None, self.hidden_dim), self.pooler)
         self.built = True
@@ -103,7 +103,7 @@ class Encoder(keras.Model):
         x = self.dropout(self.embedding_norm(x), training=training)  # [B, T, D]
         mask = masks.padding(inputs["padding_mask"])  # [B, 1, T]
         for block in self.blocks:
-            x = block(x, mask=mask, training=training)
+            x = block(x, attention_mask=mask, training=training)
         outputs = {"sequence_output": x}
         if self.pooler is not None:
             outputs["pooled_output"] = self.pooler(x[:, 0])

@@ -76,7 +76,7 @@ class Decoder(keras.Model):
 
     def build(self, input_shape):
         """Creates every weight; shapes do not depend on the input."""
-        build_parts(None, self.token_embedding, self.position_embedding)
+        build_parts((None, None), self.token_embedding, self.position_embedding)
         build_parts((None, None, self.hidden_dim), *self.blocks, self.final_norm, self.head)
         self.built = True
 
@@ -103,7 +103,7 @@ class Decoder(keras.Model):
         x = self.dropout(self._embed(token_ids, positions), training=training)
         mask = ops.logical_and(masks.causal(length, length), masks.padding(inputs["padding_mask"]))  # [B, T, T]
         for block in self.blocks:
-            x = block(x, mask=mask, positions=positions, training=training)
+            x = block(x, attention_mask=mask, positions=positions, training=training)
         return {"sequence_output": self.final_norm(x)}
 
     def logits(self, x):
@@ -124,13 +124,13 @@ class Decoder(keras.Model):
             for block in self.blocks
         ]
 
-    def step(self, token_ids, cache, *, mask, positions, slot):
+    def step(self, token_ids, cache, *, attention_mask, positions, slot):
         """Reads T more tokens behind those in the cache; decoding only.
 
         Args:
             token_ids: integers ``[B, T]``.
             cache: list of ``Cache``, one a block, of S slots.
-            mask: boolean ``[B, T, S]``: the slots each new token may look at, the new ones included.
+            attention_mask: boolean ``[B, T, S]``: the slots each new token may look at, the new ones included.
             positions: integers ``[B, T]``.
             slot: scalar integer, the first slot to write.
 
@@ -140,7 +140,7 @@ class Decoder(keras.Model):
         x = self._embed(token_ids, positions)
         new_cache = []
         for block, block_cache in zip(self.blocks, cache, strict=True):
-            x, block_cache = block.step(x, block_cache, mask=mask, positions=positions, slot=slot)
+            x, block_cache = block.step(x, block_cache, attention_mask=attention_mask, positions=positions, slot=slot)
             new_cache.append(block_cache)
         return self.final_norm(x), new_cache
 
