@@ -56,6 +56,7 @@ def _entries(stream: IO[bytes], name: str, steps: set[str]) -> Iterator[tuple[st
         return
     with tarfile.open(fileobj=stream, mode="r:*") as archive:
         for entry in archive:
-            if entry.name in steps and entry.isfile():
-                with archive.extractfile(entry) as inner:
-                    yield entry.name, inner
+            content = archive.extractfile(entry) if entry.name in steps else None
+            if content is not None:  # neither a folder nor a device
+                with content:
+                    yield entry.name, content

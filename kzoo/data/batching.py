@@ -93,7 +93,7 @@ class Batches:
             tf.data.AUTOTUNE
         )
 
-    def _batch(self, rows: tf.Tensor, count: tf.Tensor, length: tf.Tensor):
+    def _batch(self, rows: tf.Tensor, count: tf.Tensor, length: tf.Tensor) -> tuple[Any, Any, Any]:
         tokens = {name: tf.gather(values, rows) for name, values in self._tokens.items()}
         features = self.task.pack(tokens, length)
         is_real = tf.sequence_mask(count, self.batch_size, dtype=tf.float32)  # [B]
@@ -177,7 +177,7 @@ def _texts(examples: Examples, name: str) -> list[str]:
 def _tokenize(task: Any, texts: dict[str, list[str]]) -> Tokens:
     """Tokenizes in pieces, several at once, and joins them; ``row`` counts from the first example."""
     columns = {name: tf.constant(values) for name, values in texts.items()}
-    sizes = sum(np.array([len(text) for text in values], dtype=np.int64) for values in texts.values())
+    sizes = [sum(map(len, row)) for row in zip(*texts.values(), strict=True)]
     edges = _pieces(sizes, rows=1024, characters=1 << 20)
     dataset = tf.data.Dataset.from_tensor_slices((edges[:-1], edges[1:])).map(
         lambda start, end: task.tokenize({name: values[start:end] for name, values in columns.items()}),
@@ -190,11 +190,11 @@ def _tokenize(task: Any, texts: dict[str, list[str]]) -> Tokens:
     return {name: tf.concat([piece[name] for piece in pieces], axis=0) for name in pieces[0]}
 
 
-def _pieces(sizes: np.ndarray, *, rows: int, characters: int) -> np.ndarray:
+def _pieces(sizes: list[int], *, rows: int, characters: int) -> np.ndarray:
     """Edges of pieces that have at most so many rows, and hardly more than so many characters."""
     edges = [0]
     held = 0
-    for row, size in enumerate(sizes.tolist()):
+    for row, size in enumerate(sizes):
         if row > edges[-1] and (row - edges[-1] >= rows or held + size > characters):
             edges.append(row)
             held = 0

@@ -14,7 +14,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from kzoo.errors import UserError
 from kzoo.models.sources import File
@@ -120,7 +120,7 @@ class CacheFolder:
             )
         target = self.path / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
-        with open(written, "rb+") as stream:
+        with open(written, "rb") as stream:
             os.fsync(stream.fileno())
         os.replace(written, target)
         self._remember(file.path, digest, target)
@@ -146,7 +146,7 @@ class WrongDigest(UserError):
     """What came is not what was published."""
 
 
-def copy_and_hash(source: BinaryIO, target: Path) -> str:
+def copy_and_hash(source: IO[bytes], target: Path) -> str:
     """Writes a stream to a file and returns its sha256."""
     digest = hashlib.sha256()
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from kzoo.models.sources import Pullable, closest, read_description
 class Dataset(Pullable):
     """A published data set: pinned files, and the options of ``kzoo.data.read`` that fit them."""
 
-    read: Reading = Reading()
+    read: Reading = Reading.model_validate({})
 
 
 @cache

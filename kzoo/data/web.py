@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kzoo.errors import UserError
 
@@ -74,7 +75,9 @@ class _Again(Exception):
         self.wait = wait
 
 
-def _attempt(client, url, target: Path, have: int, headers: dict[str, str], progress) -> list[Mapping[str, str]]:
+def _attempt(
+    client: Any, url: str, target: Path, have: int, headers: dict[str, str], progress: Progress | None
+) -> list[Mapping[str, str]]:
     if have:
         headers["Range"] = f"bytes={have}-"
     with client.stream("GET", url, headers=headers) as reply:

@@ -159,8 +159,8 @@ class Pullable(Strict):
     @property
     def size(self) -> int | None:
         """Bytes of all files together; None when a size is not known."""
-        sizes = [file.size for file in self.files]
-        return None if None in sizes else sum(sizes)
+        known = [file.size for file in self.files if file.size is not None]
+        return sum(known) if len(known) == len(self.files) else None
 
 
 Description = TypeVar("Description", bound=BaseModel)

@@ -10,6 +10,7 @@ import sys
 import threading
 
 import pytest
+import yaml
 
 from kzoo.data import cache as cache_module
 from kzoo.data.catalog import Dataset
@@ -251,3 +252,12 @@ def test_paths_stay_in_the_folder(described, path):
 def test_an_unknown_name_lists_what_is_near_and_what_there_is():
     with pytest.raises(UserError, match=r"named 'minilm-l6' to pull \(did you mean minilm-l6-v2\?\).*Data: .*movie"):
         describe("minilm-l6")
+
+
+def test_a_description_of_ones_own_is_pulled_by_its_path(site, cache, described, tmp_path):
+    path = tmp_path / "letters.yaml"
+    path.write_text(yaml.safe_dump(described().model_dump(mode="json", exclude_defaults=True)))
+    assert pull(str(path)).read_bytes() == CONTENT
+    path.write_text("name: letters\ntitel: Letters\n")
+    with pytest.raises(UserError, match=r"letters.yaml: .*unknown key titel \(did you mean title\?\)"):
+        pull(str(path))
