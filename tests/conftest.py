@@ -1,8 +1,53 @@
-"""Real files for the tests that want them, pulled once into the user's cache; without a network such tests skip."""
+"""How the tests run: a quiet TensorFlow, two processes on two cores, and real files for those that want them.
 
+Real files are pulled once into the user's cache; without a network the tests that need them skip.
+"""
+
+import os
+import shutil
 from pathlib import Path
 
-import pytest
+# Before anything imports TensorFlow. Under xdist every process is given one thread: two processes that each take all
+# cores slow one another down.
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    for _threads in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ.setdefault(_threads, "1")
+
+import pytest  # noqa: E402
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips what this machine cannot do, with the reason."""
+    reasons = {
+        "browser": "there is no Chromium here" if not _chromium() else "",
+        "docker": "" if _docker_answers() else "Docker does not answer here",
+        "gpu": "" if Path("/dev/nvidia0").exists() else "there is no GPU here",
+    }
+    for item in items:
+        for marker, reason in reasons.items():
+            if reason and marker in item.keywords:
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _chromium() -> str | None:
+    return shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+def _docker_answers() -> bool:
+    return Path("/var/run/docker.sock").exists() and shutil.which("docker") is not None
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a headless browser; tests that use it carry the marker ``browser``."""
+    path = _chromium()
+    if path is None:
+        pytest.skip("there is no Chromium here")
+    return path
 
 
 def _pulled(name: str) -> Path:
