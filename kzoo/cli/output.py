@@ -14,8 +14,8 @@ def say(text: str = "") -> None:
 
 
 def print_json(value: Any) -> None:
-    """Prints ``value`` as one line of JSON on standard output; non-ASCII text stays readable."""
-    print(json.dumps(value, ensure_ascii=False, default=_plain), flush=True)
+    """Prints ``value`` as one line of JSON on standard output: text stays readable, floats have 7 digits."""
+    print(json.dumps(_plain(value), ensure_ascii=False), flush=True)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = ()) -> None:
@@ -56,9 +56,15 @@ def count(number: int) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Turns what NumPy and bytes leave over into JSON."""
+    """Turns an answer into what JSON knows; float32 has no more than 7 digits, so no more are shown."""
+    if isinstance(value, float):
+        return float(f"{value:.7g}")
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if hasattr(value, "tolist"):
-        return value.tolist()
-    return str(value)
+        return _plain(value.tolist())
+    return value if value is None or isinstance(value, str | int) else str(value)

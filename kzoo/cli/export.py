@@ -1,0 +1,47 @@
+"""``kzoo export``: a model as a SavedModel that takes text and gives answers."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kzoo.cli.opening import MODEL_HELP
+from kzoo.cli.output import count, duration, say
+
+
+def export(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)],
+    directory: Annotated[str, typer.Argument(metavar="DIRECTORY", help="Where to write the SavedModel.")],
+    task: Annotated[str, typer.Option(help="classify, embed or generate, for a checkpoint that does not say.")] = "",
+    max_length: Annotated[
+        int | None, typer.Option(min=3, help="Longest text in tokens, for a checkpoint that was not saved as a task.")
+    ] = None,
+    precision: Annotated[str, typer.Option(help="float32, bfloat16 or float16; by default the model's own.")] = "",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a folder that is there.")] = False,
+) -> None:
+    """Export a model for TensorFlow Serving.
+
+    The SavedModel takes raw text and gives finished answers; tokenizer and weights are inside. It is checked before
+    it appears under its name: loaded again, its answers compared, its operations held against what the stock server
+    has. The path is printed on standard output.
+
+    \b
+    Examples:
+      kzoo export runs/movie-reviews exports/reviews
+      kzoo export minilm-l6-v2 exports/minilm --task embed
+    """
+    start = time.perf_counter()
+    from kzoo.cli.opening import open_task
+
+    opened = open_task(model, task=task, **({} if max_length is None else {"max_length": max_length}))
+    from kzoo.serving.export import export as export_task
+
+    say("Exporting and checking ...")
+    path = export_task(opened, Path(directory), precision=precision or None, overwrite=overwrite)
+    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    say(f"Exported {opened.name} ({count(size)}B) in {duration(time.perf_counter() - start)}.")
+    say(f"Next: kzoo bundle bundles/{path.name} {path.name}={path}")
+    print(path)

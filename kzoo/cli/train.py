@@ -1,0 +1,60 @@
+"""``kzoo train``: a run from one YAML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kzoo.cli.output import say
+
+
+def train(
+    config: Annotated[str, typer.Argument(metavar="CONFIG.yaml", help="The run; examples lie under configs/.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Values to use instead of the file's.")
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="Go on with a run that was stopped; --no-resume refuses to.")] = True,
+) -> None:
+    """Train a model: fine-tune one of the zoo, or pretrain one of your own.
+
+    The run's folder (its `output`) receives the config as resolved, checkpoints, TensorBoard logs, the final model
+    and metrics.json. Ctrl-C saves first; the same command goes on where it stopped.
+
+    \b
+    Examples:
+      kzoo train configs/classify/movie-reviews.yaml
+      kzoo train my-run.yaml training.epochs=2 output=runs/longer
+      tensorboard --logdir runs     (in a second terminal, to watch)
+    """
+    from kzoo.training.train import train as run_config
+
+    run = run_config(find_config(config), overrides, resume=resume, say=say)
+    validation = run.metrics.get("validation", {})
+    if "accuracy_interval_95" in validation:
+        low, high = validation["accuracy_interval_95"]
+        say(f"Held-out accuracy {validation['accuracy']:.4f} (95% interval {low:.4f} to {high:.4f}).")
+    elif "perplexity" in validation:
+        say(f"Held-out perplexity {validation['perplexity']:.2f}.")
+    name = run.folder.name
+    ask = (
+        f'generate {run.folder} "Once upon a time"'
+        if run.task.name == "generate"
+        else f'predict {run.folder} "A text."'
+    )
+    say(f"The run lies in {run.folder}. Next: kzoo {ask}, or kzoo export {run.folder} exports/{name}")
+
+
+def find_config(config: str) -> Path:
+    """Returns the config's path: a file of the user's, else one that kzoo brings (``configs/...``)."""
+    path = Path(config).expanduser()
+    if path.exists():
+        return path
+    if path.parts[:1] == ("configs",):
+        from kzoo import resources
+
+        packaged = resources.folder("configs").joinpath(*path.parts[1:])
+        if packaged.is_file():
+            return packaged
+    return path
