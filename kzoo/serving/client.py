@@ -1,0 +1,386 @@
+"""A small client of a model server, the embedded or the genuine one: REST and gRPC behind the same four methods.
+
+    client = connect("http://127.0.0.1:8501")      # or grpc://127.0.0.1:8500
+    client.wait_until_available("reviews")
+    client.predict("reviews", {"text": ["a fine film", "a waste of time"]})["label"]
+
+Outputs are numpy arrays, strings among them arrays of ``str`` (of ``bytes`` where an output is not text). TensorFlow
+is not loaded.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import re
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+from urllib.parse import quote, urlsplit
+
+import numpy as np
+
+from kzoo.errors import UserError
+
+Inputs = Mapping[str, Any]
+
+
+class ReplyError(UserError):
+    """The server answered with an error: ``code`` is its name (``NOT_FOUND``), ``message`` the server's text."""
+
+    def __init__(self, code: str, message: str):
+        super().__init__(f"{message} ({code})")
+        self.code = code
+        self.message = message
+
+
+class Client(Protocol):
+    """What both clients do. A version or a label chooses among a model's versions; without, the newest answers."""
+
+    def predict(
+        self,
+        model: str,
+        inputs: Inputs,
+        *,
+        signature: str | None = None,
+        version: int | None = None,
+        label: str | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Named outputs for named inputs, each with a batch dimension first."""
+        ...
+
+    def status(self, model: str, *, version: int | None = None) -> dict[int, str]:
+        """The state of each version: ``{2: "AVAILABLE", 1: "END"}``."""
+        ...
+
+    def metadata(self, model: str, *, version: int | None = None, label: str | None = None) -> dict[str, Any]:
+        """Signatures by name: ``{"serving_default": {"inputs": {"text": {"dtype": ..., "shape": ...}}, ...}}``."""
+        ...
+
+    def wait_until_available(self, model: str, *, timeout: float = 60.0) -> None:
+        """Return once the model can be asked."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection."""
+        ...
+
+
+def connect(address: str, *, timeout: float = 60.0) -> Client:
+    """A client for ``http://host:port`` (REST) or ``grpc://host:port``; ``timeout`` in seconds is for each request.
+
+    Raises:
+        UserError: the address is neither.
+    """
+    parts = urlsplit(address if "://" in address else f"http://{address}")
+    try:
+        complete = bool(parts.hostname and parts.port)
+    except ValueError:
+        complete = False
+    if parts.scheme not in ("http", "https", "grpc") or not complete:
+        raise UserError(
+            f"A server's address is http://host:port or grpc://host:port. Received {address!r}."
+        )
+    if parts.scheme == "grpc":
+        return GrpcClient(parts.netloc, timeout=timeout)
+    return RestClient(f"{parts.scheme}://{parts.netloc}", timeout=timeout)
+
+
+class _Waiting:
+    """Waiting for a model by asking its status."""
+
+    def status(self, model: str, *, version: int | None = None) -> dict[int, str]:
+        raise NotImplementedError
+
+    def wait_until_available(self, model: str, *, timeout: float = 60.0) -> None:
+        """Return once a version of the model is available.
+
+        Raises:
+            UserError: none was within ``timeout`` seconds; says what the server said last.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                states = self.status(model)
+                if "AVAILABLE" in states.values():
+                    return
+                last = ", ".join(f"version {version} is {state}" for version, state in states.items())
+            except UserError as error:
+                last = str(error)
+            if time.monotonic() > deadline:
+                raise UserError(f"Model {model!r} was not available within {timeout:g} seconds: {last}")
+            time.sleep(0.2)
+
+
+class RestClient(_Waiting):
+    """Speaks to the REST API over one connection, which it opens again when the server has closed it."""
+
+    def __init__(self, address: str, *, timeout: float = 60.0):
+        parts = urlsplit(address)
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self.address = f"{parts.scheme}://{parts.netloc}"
+        self._connection = kind(parts.hostname or "", parts.port, timeout=timeout)
+
+    def predict(
+        self,
+        model: str,
+        inputs: Inputs,
+        *,
+        signature: str | None = None,
+        version: int | None = None,
+        label: str | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Named outputs for named inputs, each with a batch dimension first.
+
+        Raises:
+            ReplyError: the server refused. UserError: no server answers.
+        """
+        body: dict[str, Any] = {"inputs": {name: _to_json(value) for name, value in inputs.items()}}
+        if signature is not None:
+            body["signature_name"] = signature
+        reply = self._ask("POST", f"{_path(model, version, label)}:predict", json.dumps(body).encode())
+        outputs = reply["outputs"]
+        if isinstance(outputs, dict) and not _is_base64(outputs):
+            return {name: _from_json(value) for name, value in outputs.items()}
+        # A single output comes back without its name.
+        described = self.metadata(model, version=version, label=label)[signature or "serving_default"]["outputs"]
+        return {next(iter(described)): _from_json(outputs)}
+
+    def status(self, model: str, *, version: int | None = None) -> dict[int, str]:
+        """The state of each version."""
+        reply = self._ask("GET", _path(model, version, None))
+        return {int(entry["version"]): entry["state"] for entry in reply["model_version_status"]}
+
+    def metadata(self, model: str, *, version: int | None = None, label: str | None = None) -> dict[str, Any]:
+        """Signatures by name."""
+        reply = self._ask("GET", f"{_path(model, version, label)}/metadata")
+        return _described(reply["metadata"]["signature_def"]["signature_def"])
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _ask(self, method: str, path: str, body: bytes | None = None) -> Any:
+        try:
+            try:
+                status, text = self._exchange(method, path, body)
+            except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
+                self._connection.close()  # an idle connection, closed by the server: once more on a fresh one
+                status, text = self._exchange(method, path, body)
+        except TimeoutError:
+            self._connection.close()
+            raise UserError(f"{self.address} did not answer within {self._connection.timeout:g} seconds.") from None
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            raise UserError(
+                f"No server answers at {self.address}: {str(error) or type(error).__name__}. Start one with "
+                "`kzoo serve`, or give the address of its REST port."
+            ) from None
+        try:
+            reply = json.loads(text.decode("utf-8", "surrogateescape"))
+        except ValueError:
+            reply = None
+        if status != 200:
+            message = reply.get("error") if isinstance(reply, dict) else None
+            raise ReplyError(f"HTTP {status}", message or f"{self.address}{path} is not there")
+        if not isinstance(reply, dict):
+            raise UserError(f"{self.address} is no model server: its reply is not JSON.")
+        return reply
+
+    def _exchange(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
+        self._connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+        response = self._connection.getresponse()
+        return response.status, response.read()
+
+
+class GrpcClient(_Waiting):
+    """Speaks gRPC to ``host:port`` with the official messages. Inputs with a default may be left out here."""
+
+    def __init__(self, target: str, *, timeout: float = 60.0):
+        import grpc
+
+        from kzoo.serving import stubs
+
+        self.address = target
+        self._timeout = timeout
+        self._grpc = grpc
+        self._stubs = stubs
+        self._channel = grpc.insecure_channel(
+            target, options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        )
+        self._prediction = stubs.load("prediction_service_pb2_grpc").PredictionServiceStub(self._channel)
+        self._models = stubs.load("model_service_pb2_grpc").ModelServiceStub(self._channel)
+        self._types: dict[tuple[Any, ...], dict[str, Any]] = {}
+
+    def predict(
+        self,
+        model: str,
+        inputs: Inputs,
+        *,
+        signature: str | None = None,
+        version: int | None = None,
+        label: str | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Named outputs for named inputs, each with a batch dimension first. Lists take the type of the signature.
+
+        Raises:
+            ReplyError: the server refused. UserError: no server answers.
+        """
+        from kzoo.serving.tensors import fill, to_array
+
+        request = self._stubs.load("predict_pb2").PredictRequest()
+        _choose(request.model_spec, model, version, label)
+        request.model_spec.signature_name = signature or ""
+        for name, value in inputs.items():
+            array = value if isinstance(value, np.ndarray) else None
+            if array is None:
+                array = self._array(value, name, (model, version, label, signature or "serving_default"))
+            fill(request.inputs[name], array, as_content=True)
+        response = self._ask(self._prediction.Predict, request)
+        return {name: _text_where_it_is(to_array(proto)) for name, proto in response.outputs.items()}
+
+    def _array(self, value: Any, name: str, target: tuple[Any, ...]) -> np.ndarray:
+        from kzoo.serving.tensors import BY_NAME, STRING, strings
+
+        if target not in self._types:
+            model, version, label, signature = target
+            signatures = self.metadata(model, version=version, label=label)
+            self._types[target] = signatures.get(signature, {}).get("inputs", {})
+        known = self._types[target].get(name)
+        dtype = BY_NAME.get(known["dtype"]) if known else None
+        if dtype is STRING:
+            return strings(value)
+        return np.asarray(value, dtype=dtype.numpy if dtype else None)
+
+    def status(self, model: str, *, version: int | None = None) -> dict[int, str]:
+        """The state of each version."""
+        request = self._stubs.load("get_model_status_pb2").GetModelStatusRequest()
+        _choose(request.model_spec, model, version, None)
+        response = self._ask(self._models.GetModelStatus, request)
+        names = type(response).DESCRIPTOR.file.message_types_by_name["ModelVersionStatus"].enum_types_by_name["State"]
+        return {
+            entry.version: names.values_by_number[entry.state].name for entry in response.model_version_status
+        }
+
+    def metadata(self, model: str, *, version: int | None = None, label: str | None = None) -> dict[str, Any]:
+        """Signatures by name."""
+        from google.protobuf import json_format
+
+        module = self._stubs.load("get_model_metadata_pb2")
+        request = module.GetModelMetadataRequest(metadata_field=["signature_def"])
+        _choose(request.model_spec, model, version, label)
+        response = self._ask(self._prediction.GetModelMetadata, request)
+        signatures = module.SignatureDefMap()
+        response.metadata["signature_def"].Unpack(signatures)
+        return _described(json_format.MessageToDict(signatures, preserving_proto_field_name=True)["signature_def"])
+
+    def reload(self, config: Any) -> None:
+        """Replace the whole config by a ``ModelServerConfig``; returns when its new models are available."""
+        request = self._stubs.load("model_management_pb2").ReloadConfigRequest()
+        request.config.CopyFrom(config)
+        self._ask(self._models.HandleReloadConfigRequest, request)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()
+
+    def _ask(self, method: Any, request: Any) -> Any:
+        try:
+            return method(request, timeout=self._timeout)
+        except self._grpc.RpcError as error:
+            code, details = error.code().name, error.details() or ""
+            if code == "UNAVAILABLE" and "connect" in details.lower():
+                raise UserError(
+                    f"No server answers gRPC at {self.address}. Start one with `kzoo serve`, or give the address of "
+                    "its gRPC port."
+                ) from None
+            if code == "DEADLINE_EXCEEDED":
+                raise UserError(f"{self.address} did not answer within {self._timeout:g} seconds.") from None
+            raise ReplyError(code, details) from None
+
+
+def _path(model: str, version: int | None, label: str | None) -> str:
+    if version is not None and label is not None:
+        raise UserError(f"A request names a version or a label. Received version {version} and label {label!r}.")
+    chosen = f"/versions/{version}" if version is not None else f"/labels/{quote(label, '')}" if label else ""
+    return f"/v1/models/{quote(model, '')}{chosen}"
+
+
+def _choose(spec: Any, model: str, version: int | None, label: str | None) -> None:
+    if version is not None and label is not None:
+        raise UserError(f"A request names a version or a label. Received version {version} and label {label!r}.")
+    spec.name = model
+    if version is not None:
+        spec.version.value = version
+    elif label:
+        spec.version_label = label
+
+
+def _described(signatures: Mapping[str, Any]) -> dict[str, Any]:
+    """Signatures from their JSON, without the server's inner names: element type and shape (None: any size)."""
+
+    def tensors(infos: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            name: {
+                "dtype": re.sub("^DT_", "", info.get("dtype", "")).lower(),
+                "shape": None
+                if info.get("tensor_shape", {}).get("unknown_rank")
+                else [
+                    None if int(dimension.get("size", 0)) < 0 else int(dimension.get("size", 0))
+                    for dimension in info.get("tensor_shape", {}).get("dim", ())
+                ],
+            }
+            for name, info in sorted(infos.items())
+        }
+
+    return {
+        name: {
+            "inputs": tensors(signature["inputs"]),
+            "outputs": tensors(signature.get("outputs", {})),
+            "optional": sorted(signature.get("defaults", {})),
+        }
+        for name, signature in sorted(signatures.items())
+        if signature.get("inputs")
+    }
+
+
+def _to_json(value: Any) -> Any:
+    """Lists of what JSON has; bytes as base64, since not every string of bytes is text."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [_to_json(element) for element in value]
+    if isinstance(value, bytes):
+        return {"b64": base64.b64encode(value).decode()}
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _is_base64(value: Any) -> bool:
+    return isinstance(value, dict) and value.keys() == {"b64"}
+
+
+def _from_json(value: Any) -> np.ndarray:
+    """A numpy array of a list of numbers, strings or base64 objects."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, list):
+            return [plain(element) for element in value]
+        return base64.b64decode(value["b64"]) if _is_base64(value) else value
+
+    value = plain(value)
+    array = np.asarray(value)
+    if array.dtype.kind not in "SUO":
+        return array
+    return _text_where_it_is(np.asarray(value, dtype=object))
+
+
+def _text_where_it_is(array: np.ndarray) -> np.ndarray:
+    """A string array as ``str``, or as ``bytes`` when one of them is not text."""
+    if array.dtype != object:
+        return array
+    values = [value if isinstance(value, str) else value.decode("utf-8", "surrogateescape") for value in array.flat]
+    is_text = not any("\ud800" <= character <= "\udfff" for value in values for character in value)
+    decoded = np.empty(len(values), dtype=object)
+    decoded[:] = values if is_text else [value.encode("utf-8", "surrogateescape") for value in values]
+    return decoded.reshape(array.shape)
