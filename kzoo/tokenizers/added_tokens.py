@@ -61,29 +61,15 @@ class AddedTokenMatcher(tf.Module):
         possible = tf.zeros_like(code_points, tf.bool)
         for first in self._first:
             possible |= code_points == first
-        return tf.cond(
-            tf.reduce_any(possible), lambda: self._replace(characters, tf.where(possible)[:, 0]), lambda: characters
-        )
 
-    def _replace(self, characters: Characters, candidates: tf.Tensor) -> Characters:
-        starts, lengths, numbers = self._matches(characters, candidates)
-        chosen = _without_overlaps(starts, lengths)
-        starts, lengths, numbers = (tf.gather(x, chosen) for x in (starts, lengths, numbers))
-        # A match becomes one character: its first; the others are left out.
-        size = tf.size(characters.code_points, tf.int64)
-        marks = tf.zeros([size + 1], tf.int32)
-        marks = tf.tensor_scatter_nd_add(marks, starts[:, tf.newaxis] + 1, tf.ones_like(numbers))
-        marks = tf.tensor_scatter_nd_sub(marks, (starts + lengths)[:, tf.newaxis], tf.ones_like(numbers))
-        code_points = tf.tensor_scatter_nd_update(
-            characters.code_points, starts[:, tf.newaxis], numbers + unicode_tables.NUM_CODE_POINTS
-        )
-        ends = tf.tensor_scatter_nd_update(
-            characters.ends, starts[:, tf.newaxis], tf.gather(characters.ends, starts + lengths - 1)
-        )
-        return keep(characters._replace(code_points=code_points, ends=ends), tf.cumsum(marks)[:size] == 0)
+        def replace():
+            matches = self._matches(characters, tf.where(possible)[:, 0])
+            return tf.cond(tf.size(matches[0]) > 0, lambda: _replace(characters, *matches), lambda: characters)
+
+        return tf.cond(tf.reduce_any(possible), replace, lambda: characters)
 
     def _matches(self, characters: Characters, candidates: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """The longest match at each candidate position: its start, its length (int64 [M]) and its number (int32 [M])."""
+        """The longest match at each candidate position: its start, its length (int64 [M]), its number (int32 [M])."""
         code_points, row_splits = characters.code_points, characters.row_splits
         rows = tf.searchsorted(row_splits, candidates, side="right")
         limits = tf.gather(row_splits, rows)
@@ -109,11 +95,29 @@ class AddedTokenMatcher(tf.Module):
         return tf.gather(candidates, matched), tf.gather(lengths, matched), tf.gather(numbers, matched)
 
 
+def _replace(characters: Characters, starts: tf.Tensor, lengths: tf.Tensor, numbers: tf.Tensor) -> Characters:
+    """Characters in which each match, its start and length int64 [M] and its number int32 [M], is one symbol."""
+    chosen = _without_overlaps(starts, lengths)
+    starts, lengths, numbers = (tf.gather(x, chosen) for x in (starts, lengths, numbers))
+    # A match becomes one character: its first; the others are left out.
+    size = tf.size(characters.code_points, tf.int64)
+    marks = tf.zeros([size + 1], tf.int32)
+    marks = tf.tensor_scatter_nd_add(marks, starts[:, tf.newaxis] + 1, tf.ones_like(numbers))
+    marks = tf.tensor_scatter_nd_sub(marks, (starts + lengths)[:, tf.newaxis], tf.ones_like(numbers))
+    code_points = tf.tensor_scatter_nd_update(
+        characters.code_points, starts[:, tf.newaxis], numbers + unicode_tables.NUM_CODE_POINTS
+    )
+    ends = tf.tensor_scatter_nd_update(
+        characters.ends, starts[:, tf.newaxis], tf.gather(characters.ends, starts + lengths - 1)
+    )
+    return keep(characters._replace(code_points=code_points, ends=ends), tf.cumsum(marks)[:size] == 0)
+
+
 def _without_overlaps(starts: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
     """Indices of the matches that remain when each one, from the left, forbids those that begin inside it.
 
-    The successor of a match is the first that begins at or after its end; which ones are reached from the first is found
-    by doubling the length of the jumps.
+    The successor of a match is the first that begins at or after its end; which ones are reached from the first is
+    found by doubling the length of the jumps.
     """
     count = tf.size(starts, tf.int64)
     ends = starts + lengths

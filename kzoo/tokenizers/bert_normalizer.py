@@ -58,24 +58,24 @@ class BertNormalizer(tf.Module):
 
         images = {c: image(c) for c in decompositions.keys() | lower_cases.keys() | set(np.flatnonzero(marks).tolist())}
         images |= dict.fromkeys(np.flatnonzero(removed).tolist(), [])
-        self._map = CharacterMap(values, images)
+        affected = None
         if self._strip_accents:
             sorted_marks = (tables.combining_classes() > 0) & ~marks & ~removed
             affected = sorted_marks.copy()
             affected[[c for c, parts in decompositions.items() if sorted_marks[list(parts)].any()]] = True
-            self._is_affected = tables.CodePointTable(affected)
             self._decompose = CanonicalDecomposition(whole=alone, removed=removed)
+        self._map = CharacterMap(values, images, symbol=ISOLATED << _BITS, flagged=affected)
 
     def __call__(self, characters: Characters) -> tuple[Characters, tf.Tensor]:
         """Characters -> normalized characters [N] and their kinds, int32 [N]: WORD, SPACE or ISOLATED."""
+        found = self._map.look_up(characters.code_points)
         if self._strip_accents:
-            characters = tf.cond(
-                tf.reduce_any(self._is_affected(characters.code_points)),
-                lambda: self._decompose(characters),
-                lambda: characters,
-            )
-        characters, values = self._map.resolve(characters, self._map.look_up(characters.code_points))
-        is_symbol = characters.code_points >= tables.NUM_CODE_POINTS
-        code_points = tf.where(is_symbol, characters.code_points, tf.bitwise.bitwise_and(values, (1 << _BITS) - 1))
-        kinds = tf.where(is_symbol, ISOLATED, tf.bitwise.right_shift(values, _BITS))
-        return characters._replace(code_points=code_points), kinds
+
+            def decompose():
+                decomposed = self._decompose(characters)
+                return decomposed, self._map.look_up(decomposed.code_points)
+
+            characters, found = tf.cond(self._map.any_flagged(found), decompose, lambda: (characters, found))
+        characters, values = self._map.resolve(characters, found)
+        code_points = tf.bitwise.bitwise_and(values, (1 << _BITS) - 1)
+        return characters._replace(code_points=code_points), tf.bitwise.right_shift(values, _BITS)

@@ -12,16 +12,16 @@ from kzoo.tokenizers.byte_alphabet import ALPHABET, bytes_of, has_bytes
 from kzoo.tokenizers.characters import Characters, Pieces, Words, encode_words, exclusive_sums, owners
 from kzoo.tokenizers.gpt2_words import GPT2Words
 from kzoo.tokenizers.sentencepiece_model import bpe_model
-from kzoo.tokenizers.tokenizer import Tokenizer
+from kzoo.tokenizers.tokenizer import CPU, Tokenizer
 from kzoo.tokenizers.vocabulary import Vocabulary
 
 
 class ByteLevelBPE(Tokenizer):
     """GPT-2's words, whose bytes merge in the order that was learned; exact against ``tokenizers``.
 
-    Most words of a text are tokens themselves: they are looked up. The rest goes, each word once, through the SentencePiece
-    op, whose BPE merges the neighbours of the best score: here a merge's rank. A byte is written as the character of its
-    number, so no byte is special to it.
+    Most words of a text are tokens themselves: they are looked up. The rest goes, each word once, through the
+    SentencePiece op, whose BPE merges the neighbours of the best score: here a merge's rank. A byte is written as the
+    character of its number, so no byte is special to it.
 
     Args:
         vocabulary: the model's tokens by id, their bytes written in GPT-2's printable alphabet.
@@ -29,12 +29,7 @@ class ByteLevelBPE(Tokenizer):
         kwargs: see ``Tokenizer``.
     """
 
-    def __init__(
-        self,
-        vocabulary: Vocabulary,
-        merges: Sequence[tuple[str, str]],
-        **kwargs,
-    ):
+    def __init__(self, vocabulary: Vocabulary, merges: Sequence[tuple[str, str]], **kwargs):
         super().__init__(vocabulary, **kwargs)
         self._split_words = GPT2Words()
         ranks = {"".join(pair): rank for rank, pair in reversed(list(enumerate(merges)))}
@@ -43,8 +38,8 @@ class ByteLevelBPE(Tokenizer):
         _check(vocabulary, merges, scores)
         tokens = list(scores)
         self._piece_ids = np.array([-1, *map(vocabulary.id_of, tokens)], np.int32)
-        with tf.init_scope():
-            self._op = tensorflow_text.SentencepieceTokenizer(
+        with tf.init_scope(), tf.device(CPU):
+            self._merge = tensorflow_text.SentencepieceTokenizer(
                 bpe_model((bytes_of(token).decode("latin-1"), scores[token]) for token in tokens)
             )
             words = [(text, vocabulary.id_of(t)) for t in tokens if (text := _utf8(bytes_of(t))) is not None]
@@ -70,14 +65,14 @@ class ByteLevelBPE(Tokenizer):
         ids = tf.where(symbol, -1, self._words.lookup(strings))  # [W], -1: not a token
         missing = tf.where((ids < 0) & ~symbol)[:, 0]
         unique, number = tf.unique(tf.gather(strings, missing), out_idx=tf.int64)
-        merged = self._op.tokenize(tf.strings.unicode_transcode(unique, "LATIN1", "UTF-8"))
+        merged = self._merge.tokenize(tf.strings.unicode_transcode(unique, "LATIN1", "UTF-8"))
         merged_splits = tf.cast(merged.row_splits, tf.int64)
         # A pool of all pieces: those of looked-up words, then those of merged ones; and where each word's begin in it.
         pool = tf.concat([ids, tf.gather(tf.constant(self._piece_ids), merged.values)], 0)
         count = tf.size(ids, tf.int64)
-        first = tf.gather(merged_splits, number)
+        first, end = tf.gather(merged_splits, number), tf.gather(merged_splits, number + 1)
         where = missing[:, tf.newaxis]
-        counts = tf.tensor_scatter_nd_update(tf.ones([count], tf.int64), where, tf.gather(merged_splits, number + 1) - first)
+        counts = tf.tensor_scatter_nd_update(tf.ones([count], tf.int64), where, end - first)
         begins = tf.tensor_scatter_nd_update(tf.range(count), where, count + first)
         splits = exclusive_sums(counts)
         word = owners(splits)

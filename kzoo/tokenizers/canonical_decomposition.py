@@ -25,16 +25,14 @@ class CanonicalDecomposition(tf.Module):
 
     def __call__(self, characters: Characters) -> Characters:
         """Characters -> characters decomposed, in canonical order."""
-        before = characters.code_points
-        found = tf.where(before < tables.NUM_CODE_POINTS, self._map.look_up(before), before)
-        characters, code_points = self._map.resolve(characters, found)
+        characters, code_points = self._map.resolve(characters, self._map.look_up(characters.code_points))
         classes = tf.cast(self._classes(code_points), tf.int64)
         size = tf.size(code_points, tf.int64)
         runs = tf.cumsum(tf.cast((classes == 0) | row_starts(characters)[:-1], tf.int64))
         keys = (runs * (tables.NUM_COMBINING_CLASSES + 1) + classes) * size + tf.range(size)  # unique: stable order
         order = tf.sort(keys) % tf.maximum(size, 1)
-        # Where a sorted character came from is decided by counting, as ``tokenizers`` does it: each first character of a
-        # decomposition takes the next place in the text, whichever characters the sort moved.
+        # Where a sorted character came from is decided by counting, as ``tokenizers`` does it: each first character of
+        # a decomposition takes the next place in the text, whichever characters the sort moved.
         first = tf.concat([tf.ones([1], tf.bool), characters.starts[1:] != characters.starts[:-1]], 0)[:size]
         places = tf.where(first)[:, 0]
         source = tf.maximum(tf.cumsum(tf.cast(tf.gather(first, order), tf.int32)) - 1, 0)

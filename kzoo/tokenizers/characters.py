@@ -11,7 +11,7 @@ import tensorflow as tf
 class Characters(NamedTuple):
     """The characters of a batch of texts, one after the other.
 
-    A code point from ``unicode_tables.NUM_CODE_POINTS`` on is a symbol: it stands for a special token found in the text.
+    A code point from ``unicode_tables.NUM_CODE_POINTS`` on is a symbol: it stands for an added token found in the text.
     """
 
     code_points: tf.Tensor  # int32 [N]
@@ -29,7 +29,7 @@ class Words(NamedTuple):
 
 
 class Pieces(NamedTuple):
-    """Token ids and the characters they cover. A word that is a special token's symbol has exactly one piece."""
+    """Token ids and the characters they cover. A word that is a symbol has exactly one piece."""
 
     ids: tf.Tensor  # int32 [P]
     starts: tf.Tensor  # int64 [P], positions in Characters
@@ -54,7 +54,11 @@ def decode(texts: tf.Tensor) -> Characters:
 def encode(code_points: tf.Tensor, splits: tf.Tensor) -> tf.Tensor:
     """Encodes the spans between int64 splits [W + 1] of code points [N] to UTF-8 strings [W]."""
     return tf.raw_ops.UnicodeEncode(
-        input_values=code_points, input_splits=splits, output_encoding="UTF-8", errors="replace", replacement_char=0xFFFD
+        input_values=code_points,
+        input_splits=splits,
+        output_encoding="UTF-8",
+        errors="replace",
+        replacement_char=0xFFFD,
     )
 
 

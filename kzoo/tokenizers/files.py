@@ -35,8 +35,9 @@ _ENDLESS = 1_000_000  # a greater model_max_length says that there is none
 def load(directory, *, special_tokens_in_text: bool = True) -> Tokenizer:
     """Builds the tokenizer of a checkpoint's directory.
 
-    Reads ``tokenizer.json``, else ``vocab.txt`` (WordPiece), else ``vocab.json`` with ``merges.txt`` or ``encoder.json``
-    with ``vocab.bpe`` (byte-level BPE); beside them ``tokenizer_config.json`` and ``special_tokens_map.json``.
+    Reads ``tokenizer.json``, else ``vocab.txt`` (WordPiece), else ``vocab.json`` with ``merges.txt`` or
+    ``encoder.json`` with ``vocab.bpe`` (byte-level BPE); beside them ``tokenizer_config.json`` and
+    ``special_tokens_map.json``.
 
     Args:
         directory: where the files are.
@@ -100,7 +101,7 @@ def _json(directory: pathlib.Path, files: Mapping[str, bytes], name: str) -> dic
 
 
 def _special_names(config: Mapping[str, Any]) -> dict[str, str]:
-    """Special tokens by role, from keys such as ``cls_token``; a value may be the token or an object with its content."""
+    """Special tokens by role, from keys such as ``cls_token``; a value is the token or an object with its content."""
     names = {}
     for role in _ROLES:
         value = config.get(f"{role}_token")

@@ -1,7 +1,7 @@
-r"""GPT-2's words, the regular expression of its paper's code without a regular expression.
+r"""GPT-2's words, as its regular expression splits them, without a regular expression.
 
-``'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+``: where a word begins is decided by looking
-at a character, its neighbours, and two more after an apostrophe.
+It is ``'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+``: where a word begins is decided by
+looking at a character, its neighbours, and two more after an apostrophe.
 """
 
 import numpy as np
@@ -41,7 +41,9 @@ class GPT2Words(tf.Module):
         begins = edge | tf.where(white, begins_white, begins_other)
         apostrophes = tf.where((code_points == ord("'")) & begins)[:, 0]
         begins = tf.cond(
-            tf.size(apostrophes) > 0, lambda: _contractions(code_points, kinds, edge, begins, apostrophes), lambda: begins
+            tf.size(apostrophes) > 0,
+            lambda: _contractions(code_points, kinds, edge, begins, apostrophes),
+            lambda: begins,
         )
         starts = tf.where(begins)[:, 0]
         ends = tf.concat([starts[1:], tf.size(code_points, tf.int64)[tf.newaxis]], 0)[: tf.size(starts)]

@@ -15,8 +15,18 @@ def bpe_model(pieces: Iterable[tuple[str, float]]) -> bytes:
     """
     written = [_piece(_UNKNOWN_PIECE, 0.0, _UNKNOWN), *(_piece(piece, score, _NORMAL) for piece, score in pieces)]
     trainer = _integer(3, _BPE)
-    normalizer = _bytes(1, b"identity") + b"".join(_integer(field, 0) for field in (3, 4, 5))  # prefix, trim, escape
+    normalizer = _bytes(1, b"identity") + _bytes(2, _no_rules())
+    normalizer += b"".join(_integer(field, 0) for field in (3, 4, 5))  # add prefix, trim, escape white space
     return b"".join(_bytes(1, piece) for piece in written) + _bytes(2, trainer) + _bytes(3, normalizer)
+
+
+def _no_rules() -> bytes:
+    """Normalization rules of which none applies; were there no rules at all, each load would log that.
+
+    The size of a trie, the trie (a double array in which no byte leads from the root anywhere), and no replacements.
+    """
+    units = [1] + [1 << 31] * 255
+    return struct.pack("<257I", 4 * len(units), *units) + b"\0"
 
 
 def _piece(piece: str, score: float, kind: int) -> bytes:

@@ -14,12 +14,14 @@ from kzoo.tokenizers.added_tokens import AddedToken, AddedTokenMatcher
 from kzoo.tokenizers.characters import Characters, Pieces, Words, decode, owners
 from kzoo.tokenizers.vocabulary import Vocabulary
 
+CPU = "/device:CPU:0"  # strings live there: integers that went to a GPU in between would only travel
+
 
 class Tokens(NamedTuple):
     """Token ids and where they stand in the text, ragged int32 [B, None], all with the same row splits.
 
-    Offsets count Unicode code points of the text (of the text after replacement, where it is not valid UTF-8); the end is
-    exclusive. Both tokens of a character that two tokens share have that character's offsets.
+    Offsets count Unicode code points of the text (of the text after replacement, where it is not valid UTF-8); the end
+    is exclusive. Tokens that share a character, each having some of its bytes, all have that character's offsets.
     """
 
     ids: tf.RaggedTensor
@@ -89,6 +91,10 @@ class Tokenizer(tf.Module):
         return Tokens(*self._tokenize(texts))
 
     def _build_tokens(self, texts: tf.Tensor) -> Tokens:
+        with tf.device(CPU):
+            return self._build_tokens_on_cpu(texts)
+
+    def _build_tokens_on_cpu(self, texts: tf.Tensor) -> Tokens:
         with tf.name_scope("decode"):
             decoded = characters = decode(texts)
         if self._matcher is not None:
@@ -123,7 +129,7 @@ class Tokenizer(tf.Module):
         if not isinstance(ids, tf.RaggedTensor):
             ids = tf.convert_to_tensor(ids, tf.int32) if not isinstance(ids, tf.Tensor) else ids
             ids = tf.RaggedTensor.from_tensor(ids)
-        with tf.name_scope("detokenize"):
+        with tf.name_scope("detokenize"), tf.device(CPU):
             values = tf.cast(ids.values, tf.int32)
             known = (values >= 0) & (values < self.vocabulary_size)
             if skip_special_tokens:

@@ -111,4 +111,6 @@ def _part(content: Mapping[str, Any], part: str, path: str, kinds: tuple[str | N
 def _require(settings: Mapping[str, Any], part: str, path: str, **allowed: tuple[Any, ...]) -> None:
     for key, values in allowed.items():
         if key in settings and settings[key] not in values:
-            raise UserError(f"kzoo takes {key}={values[0]!r} in the {part} of this tokenizer. {path} has {settings[key]!r}.")
+            raise UserError(
+                f"kzoo takes {key}={values[0]!r} in the {part} of this tokenizer. {path} has {settings[key]!r}."
+            )

@@ -1,8 +1,9 @@
 """Asks Hugging Face's ``tokenizers`` what it knows of every code point, and stores the answer.
 
-RE2 and ICU, which TensorFlow links, follow other versions of Unicode than ``tokenizers`` does, and ``tokenizers`` itself
-mixes several. So nothing here consults ``unicodedata``: each property is probed from the functions that a tokenizer
-runs. ``python -m kzoo.tokenizers.unicode_oracle`` writes ``unicode.npz`` anew; a test compares the file with the package.
+RE2 and ICU, which TensorFlow links, follow other versions of Unicode than ``tokenizers`` does, and ``tokenizers``
+itself mixes several. So nothing here consults ``unicodedata``: each property is probed from the functions that a
+tokenizer runs. ``python -m kzoo.tokenizers.unicode_oracle`` writes ``unicode.npz`` anew; a test compares the file with
+the package.
 """
 
 import bisect

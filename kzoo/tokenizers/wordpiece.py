@@ -8,7 +8,7 @@ from kzoo.errors import UserError
 from kzoo.tokenizers.bert_normalizer import BertNormalizer
 from kzoo.tokenizers.bert_words import bert_words
 from kzoo.tokenizers.characters import Characters, Pieces, Words, encode_words, owners
-from kzoo.tokenizers.tokenizer import Tokenizer
+from kzoo.tokenizers.tokenizer import CPU, Tokenizer
 from kzoo.tokenizers.vocabulary import Vocabulary
 
 _CLEANED = {" .": ".", " ?": "?", " !": "!", " ,": ",", " ' ": "'", " n't": "n't", " 'm": "'m", " do not": " don't"}
@@ -16,7 +16,7 @@ _CLEANED |= {" 's": "'s", " 've": "'ve", " 're": "'re"}
 
 
 class WordPiece(Tokenizer):
-    """BERT's normalization, BERT's words, then the longest pieces from the left of each word; exact against ``tokenizers``.
+    """BERT's normalization and words, then the longest pieces from the left of each word; exact against ``tokenizers``.
 
     Args:
         vocabulary: the model's tokens by id.
@@ -56,14 +56,15 @@ class WordPiece(Tokenizer):
         self._ids = np.array(ids, np.int32)
         self._lengths = np.array([len(t.removeprefix(prefix)) for t in tokens], np.int64)  # in characters
         self._unspeakable = "x" * (4 * max_word_length + 1)  # too long for the op: unknown
-        self._op = tensorflow_text.FastWordpieceTokenizer(
-            vocab=list(tokens),
-            suffix_indicator=prefix,
-            max_bytes_per_word=4 * max_word_length,
-            token_out_type=tf.int32,
-            unknown_token=unknown_token,
-            no_pretokenization=True,
-        )
+        with tf.init_scope(), tf.device(CPU):
+            self._spell = tensorflow_text.FastWordpieceTokenizer(
+                vocab=list(tokens),
+                suffix_indicator=prefix,
+                max_bytes_per_word=4 * max_word_length,
+                token_out_type=tf.int32,
+                unknown_token=unknown_token,
+                no_pretokenization=True,
+            )
         clean = _clean if cleanup else str
         first, later = [""] * self.vocabulary_size, [""] * self.vocabulary_size
         for token, id in self.vocabulary.items():
@@ -81,7 +82,7 @@ class WordPiece(Tokenizer):
         strings = tf.cond(
             tf.reduce_any(too_long), lambda: tf.where(too_long, self._unspeakable, strings), lambda: strings
         )
-        ragged, _, _ = self._op.tokenize_with_offsets(strings)
+        ragged, _, _ = self._spell.tokenize_with_offsets(strings)
         numbers, splits = ragged.values, tf.cast(ragged.row_splits, tf.int64)
         word = owners(splits)
         first = tf.gather(splits, word)
