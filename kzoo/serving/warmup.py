@@ -22,17 +22,20 @@ _STEP = 8  # a decoding step reads all weights for one token: it takes as long a
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Which requests to make: every batch size with every length, from the smallest up, until the work is used up.
+    """Which requests to make: each batch size and each length once, then their other pairs while there is work left.
+
+    A signature that decodes a fixed number of tokens takes long whatever it is asked, so it gets one request, and more
+    only while there is work left.
 
     Attributes:
         batch_sizes: rows of a request; the sizes that the server's batching pads to.
         lengths: tokens of each row's text, special tokens included; those the model cannot read are left out.
-        work: floating-point operations for each signature at most (its smallest request is always made).
+        work: floating-point operations for each signature, beyond which nothing is added.
     """
 
     batch_sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     lengths: tuple[int, ...] = (16, 32, 64, 128, 256, 512, 1024)
-    work: float = 3e11
+    work: float = 1e11
 
     def __post_init__(self):
         for name in ("batch_sizes", "lengths"):
@@ -61,17 +64,23 @@ def requests(task: Any, entries: Mapping[str, Any], plan: Plan) -> list[Request]
     made = []
     for name, signature in entries.items():
         new_tokens = 0 if set(_SHORT) & set(signature.inputs) else getattr(task, "max_new_tokens", 0)
-        shapes = sorted(((rows, length) for rows in plan.batch_sizes for length in texts), key=lambda it: it[0] * it[1])
         left = plan.work
-        for number, (rows, length) in enumerate(shapes):
+        for number, (rows, length) in enumerate(_shapes(plan.batch_sizes, tuple(texts))):
             left -= 2 * parameters * rows * (length + _STEP * new_tokens)
-            if left < 0 and number:
-                break
-            inputs = _inputs(task, signature, texts[length], rows)
-            made.append(Request(signature=name, inputs=inputs, rows=rows, length=length))
+            is_needed = number == 0 or (not new_tokens and (rows == min(plan.batch_sizes) or length == min(texts)))
+            if left >= 0 or is_needed:
+                inputs = _inputs(task, signature, texts[length], rows)
+                made.append(Request(signature=name, inputs=inputs, rows=rows, length=length))
     if len(made) > MOST_RECORDS:
         raise ValueError(f"A model may bring at most {MOST_RECORDS} warm-up requests. The plan makes {len(made)}.")
     return made
+
+
+def _shapes(batch_sizes: tuple[int, ...], lengths: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Pairs of rows and length: first those that show each size and each length once, then the others by their size."""
+    few, short = min(batch_sizes), min(lengths)
+    pairs = [(rows, length) for rows in batch_sizes for length in lengths]
+    return sorted(pairs, key=lambda pair: (pair[0] != few and pair[1] != short, pair[0] * pair[1]))
 
 
 def write(path: Path, model: str, these: list[Request]) -> None:

@@ -27,5 +27,5 @@ def _exported(tmp_path_factory, name):
         task = kzoo.Classify(tiny.bert(), labels=["négatif", "positive"])
     else:
         task = kzoo.Generate(tiny.gpt2(), max_new_tokens=4)
-    plan = warmup.Plan(batch_sizes=(1, 2), lengths=(8, 16))
+    plan = warmup.Plan(batch_sizes=(1, 2), lengths=(8,))
     return SimpleNamespace(task=task, path=export(task, tmp_path_factory.mktemp("exports") / name, warm_up=plan))

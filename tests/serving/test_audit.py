@@ -83,7 +83,9 @@ def test_an_output_without_a_batch_is_found(tmp_path):
 
 def test_refusing_names_every_reason(tmp_path):
     save(tmp_path, serving_default=lambda text: {"y": tf.map_fn(tf.io.read_file, text)})
-    with pytest.raises(UserError, match="(?s)stock TensorFlow Serving 2.19.*serving_default: ReadFile.*reads or writes"):
+    with pytest.raises(
+        UserError, match="(?s)stock TensorFlow Serving 2.19.*serving_default: ReadFile.*reads or writes"
+    ):
         audit.refuse(tmp_path)
 
 

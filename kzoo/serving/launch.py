@@ -1,0 +1,336 @@
+"""Starts a server over a bundle: the real one where it is installed, a container when asked, else kzoo's own.
+
+A bundle's models.config names the container's paths, so a server outside a container reads a resolved copy, which
+follows the original when that is edited.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import yaml
+
+import kzoo
+from kzoo.errors import UserError
+from kzoo.serving import bundle as bundles
+from kzoo.serving import protos
+from kzoo.serving.ports import check_ports
+
+Runner = Literal["auto", "tensorflow_model_server", "docker", "embedded"]
+RUNNERS = ("auto", "tensorflow_model_server", "docker", "embedded")
+BINARY = "tensorflow_model_server"
+
+_GRACE = 30.0  # seconds that a server gets to end by itself
+_TAIL = 15  # lines of a server's log that an error quotes
+
+
+class Process(Protocol):
+    """A server that was started."""
+
+    def failure(self) -> str | None:
+        """Why it has ended, or None while it runs."""
+
+    def stop(self) -> None:
+        """Ends it; returns when it has ended."""
+
+
+class Served:
+    """A running server over a bundle; a context manager that stops it.
+
+    Attributes:
+        runner: ``tensorflow_model_server``, ``docker`` or ``embedded``.
+        models: names of the models.
+        rest_address: ``http://HOST:PORT``.
+        grpc_address: ``HOST:PORT``.
+    """
+
+    def __init__(self, *, runner: str, models: list[str], rest_address: str, grpc_address: str):
+        self.runner = runner
+        self.models = models
+        self.rest_address = rest_address
+        self.grpc_address = grpc_address
+        self._cleanup = contextlib.ExitStack()
+        self._process: Process | None = None
+
+    def wait(self) -> None:
+        """Returns when the process is told to end (Ctrl-C, SIGTERM). UserError when the server ends by itself."""
+        with contextlib.suppress(KeyboardInterrupt, _Terminated):
+            while True:
+                self._check_alive()
+                time.sleep(0.5)
+
+    def stop(self) -> None:
+        """Ends the server and removes what was written for it."""
+        self._cleanup.close()
+
+    def __enter__(self) -> "Served":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _check_alive(self) -> None:
+        reason = self._process.failure() if self._process else None
+        if reason is not None:
+            raise UserError(f"The server ({self.runner}) has ended. {reason}")
+
+    def _wait_until_available(self, patience: float) -> None:
+        waiting, deadline = list(self.models), time.monotonic() + patience
+        while waiting:
+            self._check_alive()
+            waiting = [model for model in waiting if not self._is_available(model)]
+            if waiting and time.monotonic() > deadline:
+                raise UserError(
+                    f"The server ({self.runner}) has not loaded {', '.join(waiting)} within {patience:.0f} seconds. "
+                    "Give it longer with timeout, or look into its log."
+                )
+            if waiting:
+                time.sleep(0.05)
+
+    def _is_available(self, model: str) -> bool:
+        """Whether a version answers. UserError when every version has failed to load."""
+        try:
+            with urllib.request.urlopen(f"{self.rest_address}/v1/models/{model}", timeout=5) as reply:
+                states = json.load(reply)["model_version_status"]
+        except (OSError, ValueError, KeyError):
+            return False
+        if any(one["state"] == "AVAILABLE" for one in states):
+            return True
+        if states and all(one["state"] == "END" for one in states):
+            reasons = {one.get("status", {}).get("error_message", "") for one in states}
+            raise UserError(
+                f"The server ({self.runner}) could not load {model}: {' '.join(reasons) or 'no reason given'}"
+            )
+        return False
+
+
+def serve(
+    bundle: Path | str,
+    *,
+    rest_port: int = 8501,
+    grpc_port: int = 8500,
+    runner: Runner = "auto",
+    host: str = "127.0.0.1",
+    timeout: float = 600.0,
+    say: Callable[[str], None] = print,
+) -> Served:
+    """Starts a server over a bundle and returns when every model answers.
+
+    Args:
+        bundle: the folder that ``kzoo.bundle`` wrote.
+        rest_port: port of REST and metrics; 0 takes a free one.
+        grpc_port: port of gRPC; 0 takes a free one.
+        runner: ``auto`` takes ``tensorflow_model_server`` when it is on PATH, else kzoo's own server; ``docker`` runs
+            the image that the bundle's compose file names.
+        host: address to listen on. ``tensorflow_model_server`` always listens on all of them.
+        timeout: seconds until every model must be available.
+        say: is told which server runs, and where.
+
+    Returns:
+        The running server. Use it in a ``with`` statement, or call its ``stop``; ``wait`` blocks until Ctrl-C.
+
+    Raises:
+        UserError: not a bundle, a taken port, no such runner here, a model that does not load.
+    """
+    directory = Path(bundle).absolute()
+    names = [one.name for one in bundles.read_models_config(directory).model_config_list.config]
+    chosen = _choose(runner)
+    rest_port, grpc_port = check_ports(host, rest_port=rest_port, grpc_port=grpc_port)
+    address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    address = f"[{address}]" if ":" in address else address
+    served = Served(
+        runner=chosen, models=names, rest_address=f"http://{address}:{rest_port}", grpc_address=f"{address}:{grpc_port}"
+    )
+    served._cleanup.enter_context(_ended_by_sigterm())
+    try:
+        state = Path(served._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="kzoo-serve-")))
+        say(f"{_title(chosen)} serves {', '.join(names)}: REST {served.rest_address}, gRPC {served.grpc_address}")
+        start = {BINARY: _start_binary, "docker": _start_docker, "embedded": _start_embedded}[chosen]
+        served._process = start(directory, state, host=host, rest_port=rest_port, grpc_port=grpc_port)
+        served._cleanup.callback(served._process.stop)
+        served._wait_until_available(timeout)
+    except BaseException:
+        served.stop()
+        raise
+    return served
+
+
+def server_flags(configs: Path | str, *, models_config: Path | str, rest_port: int, grpc_port: int) -> list[str]:
+    """The flags of ``tensorflow_model_server``; the bundle's compose.yaml explains each.
+
+    Args:
+        configs: the folder of batching.config and monitoring.config, as the server sees it.
+        models_config: the models.config it reads.
+        rest_port: REST and metrics.
+        grpc_port: gRPC.
+    """
+    return [
+        f"--port={grpc_port}",
+        f"--rest_api_port={rest_port}",
+        f"--model_config_file={models_config}",
+        "--model_config_file_poll_wait_seconds=10",
+        "--enable_batching=true",
+        f"--batching_parameters_file={configs}/{bundles.BATCHING_CONFIG}",
+        f"--monitoring_config_file={configs}/{bundles.MONITORING_CONFIG}",
+        "--allow_version_labels_for_unavailable_models=true",
+        "--max_num_load_retries=0",
+    ]
+
+
+def resolve(directory: Path, target: Path) -> None:
+    """Writes the bundle's models.config to ``target`` with this machine's paths in place of the container's."""
+    config = bundles.read_models_config(directory)
+    for one in config.model_config_list.config:
+        one.base_path = str(directory / bundles.MODELS / one.name)
+    protos.write(target, config)
+
+
+def _choose(runner: str) -> str:
+    if runner not in RUNNERS:
+        raise UserError(f"runner must be one of {', '.join(RUNNERS)}. Received {runner!r}.")
+    if runner == "auto":
+        return BINARY if shutil.which(BINARY) else "embedded"
+    if runner in (BINARY, "docker") and not shutil.which(runner):
+        raise UserError(f"{runner} is not on PATH. Install it, or take kzoo's own server (--runner embedded).")
+    return runner
+
+
+def _title(runner: str) -> str:
+    return {
+        BINARY: f"TensorFlow Serving ({shutil.which(BINARY)})",
+        "docker": "TensorFlow Serving in Docker",
+        "embedded": "kzoo's embedded server",
+    }[runner]
+
+
+def _start_binary(directory: Path, state: Path, *, host: str, rest_port: int, grpc_port: int) -> Process:
+    models_config = state / bundles.MODELS_CONFIG
+    resolve(directory, models_config)
+    flags = server_flags(directory, models_config=models_config, rest_port=rest_port, grpc_port=grpc_port)
+    return _Command([BINARY, *flags], log=state / "server.log", follow=(directory, models_config))
+
+
+def _start_embedded(directory: Path, state: Path, *, host: str, rest_port: int, grpc_port: int) -> Process:
+    models_config = state / bundles.MODELS_CONFIG
+    resolve(directory, models_config)
+    flags = server_flags(directory, models_config=models_config, rest_port=rest_port, grpc_port=grpc_port)
+    command = [sys.executable, "-m", "kzoo.serving.server", f"--host={host}", *flags]
+    return _Command(command, log=state / "server.log", follow=(directory, models_config))
+
+
+def _start_docker(directory: Path, state: Path, *, host: str, rest_port: int, grpc_port: int) -> Process:
+    name = f"kzoo-serve-{uuid.uuid4().hex[:8]}"
+    flags = server_flags("/bundle", models_config=f"/bundle/{bundles.MODELS_CONFIG}", rest_port=8501, grpc_port=8500)
+    command = ["docker", "run", "--rm", "--init", f"--name={name}"]
+    command += [f"--publish={host}:{rest_port}:8501", f"--publish={host}:{grpc_port}:8500"]
+    command += [f"--volume={directory / bundles.MODELS}:{bundles.CONTAINER}:ro", f"--volume={directory}:/bundle:ro"]
+    command += [f"--entrypoint={BINARY}", _image(directory), *flags]
+    return _Command(command, log=state / "server.log", kill=["docker", "kill", name])
+
+
+def _image(directory: Path) -> str:
+    """The image that the bundle's compose file names."""
+    path = directory / bundles.COMPOSE
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))["services"]["serving"]["image"]
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return bundles.IMAGE
+
+
+class _Command:
+    """A server as a child process, its output in a log file."""
+
+    def __init__(
+        self,
+        command: list[str],
+        *,
+        log: Path,
+        follow: tuple[Path, Path] | None = None,
+        kill: list[str] | None = None,
+    ):
+        self._log = log
+        self._kill = kill
+        with log.open("wb") as output:
+            # A session of its own: Ctrl-C in a terminal reaches kzoo alone, which then ends the server in order.
+            self._child = subprocess.Popen(
+                command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True, env=_environment()
+            )
+        self._is_ending = threading.Event()
+        if follow:
+            threading.Thread(target=self._follow, args=follow, daemon=True).start()
+
+    def failure(self) -> str | None:
+        """The exit code and the end of the log, once the process has ended."""
+        if self._child.poll() is None:
+            return None
+        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL:]
+        return f"Exit code {self._child.returncode}; its last lines:\n" + "\n".join(lines)
+
+    def stop(self) -> None:
+        """SIGTERM, and SIGKILL when that is not heeded."""
+        self._is_ending.set()
+        if self._child.poll() is None:
+            self._child.terminate()
+            try:
+                self._child.wait(_GRACE)
+            except subprocess.TimeoutExpired:
+                self._child.kill()
+                self._child.wait()
+                if self._kill:
+                    subprocess.run(self._kill, capture_output=True, check=False)
+
+    def _follow(self, directory: Path, target: Path) -> None:
+        """Resolves models.config again whenever it changes; one that does not parse leaves the old copy."""
+        source, seen = directory / bundles.MODELS_CONFIG, _changed(directory)
+        while not self._is_ending.wait(1.0):
+            if (now := _changed(directory)) != seen and source.exists():
+                seen = now
+                with contextlib.suppress(UserError, OSError):
+                    resolve(directory, target)
+
+
+def _environment() -> dict[str, str]:
+    """This process's, with kzoo itself importable where it runs from a checkout that is not installed."""
+    paths = [str(Path(kzoo.__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _changed(directory: Path) -> Any:
+    with contextlib.suppress(OSError):
+        status = (directory / bundles.MODELS_CONFIG).stat()
+        return status.st_mtime_ns, status.st_size, status.st_ino
+    return None
+
+
+class _Terminated(SystemExit):
+    """SIGTERM, as an exception, so that what was started is stopped."""
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm():
+    """While a server runs, SIGTERM raises SystemExit in the main thread, as Ctrl-C raises KeyboardInterrupt."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: Any) -> None:
+        raise _Terminated(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
