@@ -48,7 +48,7 @@ def import_tensors(root, tensors: Mapping[str, np.ndarray], rules: Iterable[Rule
         UserError: names on either side that nothing matches, all listed; or a tensor of another shape, named.
     """
     rules = list(expand(rules, num_blocks))
-    missing = [rule.source for rule in rules if rule.target and rule.source not in tensors and not rule.optional]
+    missing = [rule.source for rule in rules if rule.source not in tensors and _is_needed(rule, root)]
     unexpected = sorted(set(tensors) - {rule.source for rule in rules})
     if missing or unexpected:
         lists = [
@@ -58,6 +58,7 @@ def import_tensors(root, tensors: Mapping[str, np.ndarray], rules: Iterable[Rule
         ]
         raise UserError(f"The tensors of {where} do not match the architecture in its config.json; {'; '.join(lists)}.")
     filled: dict[str, str] = {}
+    unfilled = {id(weight): weight.path for weight in getattr(root, "weights", ())}
     for rule in rules:
         if not rule.target or rule.source not in tensors:
             continue
@@ -85,6 +86,12 @@ def import_tensors(root, tensors: Mapping[str, np.ndarray], rules: Iterable[Rule
                 continue
             weight.assign(part.astype(weight.dtype))
             filled[path] = rule.source
+            unfilled.pop(id(weight), None)
+    if unfilled:
+        raise UserError(
+            f"The tensors of {where} leave {len(unfilled)} weights of the model without values: "
+            f"{_some(list(unfilled.values()))}."
+        )
 
 
 def export_tensors(root, rules: Iterable[Rule], *, num_blocks=0, dtypes: Mapping[str, str] | None = None, dtype=None):
@@ -113,6 +120,13 @@ def export_tensors(root, rules: Iterable[Rule], *, num_blocks=0, dtypes: Mapping
         wanted = (dtypes or {}).get(rule.source, dtype)
         tensors[rule.source] = tensor if wanted is None else tensor.astype(wanted)
     return tensors
+
+
+def _is_needed(rule: Rule, root) -> bool:
+    """Whether the tensor of a rule may not lack: an optional one may where the model lacks its weights, too."""
+    if rule.tied or not rule.optional:
+        return rule.target is not None and not rule.optional
+    return any(resolve(root, path) is not None for path in rule.targets)
 
 
 def _some(names: list[str]) -> str:

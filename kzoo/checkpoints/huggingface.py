@@ -10,6 +10,7 @@ from kzoo import tokenizers
 from kzoo.checkpoints import safetensors
 from kzoo.checkpoints.engine import export_tensors, import_tensors
 from kzoo.checkpoints.pretrained import Pretrained
+from kzoo.checkpoints.replacing import write_text
 from kzoo.errors import UserError
 from kzoo.models.families import family as find_family
 
@@ -38,6 +39,8 @@ def load_directory(directory, *, dtype=None) -> Pretrained:
         raise UserError(f"{directory / CONFIG} lacks the key {error} that a {family.MODEL_TYPE} model needs.") from None
     except TypeError as error:
         raise UserError(f"{directory / CONFIG} has a value of the wrong type: {error}.") from None
+    except ValueError as error:  # a figure that cannot be
+        raise UserError(f"{directory / CONFIG}: {error}") from None
     tokenizer = tokenizers.load(directory)
     if tokenizer.vocabulary_size > config.vocabulary_size:
         raise UserError(
@@ -58,7 +61,8 @@ def load_directory(directory, *, dtype=None) -> Pretrained:
         family=family,
         config=config,
         published=published,
-        dtypes={name: str(tensors.dtype_of(stored)) for name, stored in names.items()},
+        dtypes={name: tensors.dtype_of(stored) for name, stored in names.items()}
+        | {name: str(tensor.dtype) for name, tensor in head.items()},
         head=head,
         source=str(directory),
     )
@@ -73,9 +77,15 @@ def save_directory(pretrained: Pretrained, directory, *, head=None, head_root=No
         head: the ``kzoo.models.rules.Head`` of a task, or None for the bare backbone.
         head_root: the model that holds the head's weights.
         published: keys added to ``config.json``.
+
+    Raises:
+        UserError: the directory or a file in it cannot be written; no file is left half written.
     """
     directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"The directory {directory} cannot be made: {error.strerror}.") from None
     family, backbone = pretrained.family, pretrained.backbone
     prefix = head.prefix if head else ""
     tensors = {
@@ -85,11 +95,11 @@ def save_directory(pretrained: Pretrained, directory, *, head=None, head_root=No
         ).items()
     }
     if head:
-        tensors |= export_tensors(head_root, head.rules)
+        tensors |= export_tensors(head_root, head.rules, dtypes=pretrained.dtypes)
     config = {key: value for key, value in pretrained.published.items() if key != "_name_or_path"}
     config |= {"architectures": [head.architecture if head else family.ARCHITECTURE], **(published or {})}
     safetensors.write(directory / safetensors.SINGLE, tensors)
-    (directory / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(directory / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
     pretrained.tokenizer.save(directory)
 
 
@@ -114,6 +124,9 @@ def _sort(tensors, family) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     names, head = {}, {}
     for stored in tensors:
         name = stored.removeprefix(family.PREFIX)
+        for old, new in family.RENAMED.items():
+            if name.endswith(old):
+                name = name.removesuffix(old) + new
         if name in head_names:
             head[name] = tensors[stored]
         elif not name.startswith(family.UNUSED):

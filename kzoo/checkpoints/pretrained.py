@@ -74,21 +74,22 @@ def fresh(model_type: str, tokenizer: Tokenizer, *, dtype=None, **figures) -> Pr
     missing = [name for name, one in known.items() if one.default is dataclasses.MISSING and name not in figures]
     if missing:
         raise UserError(f"A fresh {model_type} needs {', '.join(missing)}.")
-    if figures["vocabulary_size"] < tokenizer.vocabulary_size:
-        raise UserError(
-            f"vocabulary_size must hold the tokenizer's {tokenizer.vocabulary_size} tokens. "
-            f"Received {figures['vocabulary_size']}."
-        )
-    config = config_class(**figures)
     try:
+        config = config_class(**figures)
+        if config.vocabulary_size < tokenizer.vocabulary_size:
+            raise ValueError(
+                f"vocabulary_size must hold the tokenizer's {tokenizer.vocabulary_size} tokens. "
+                f"Received {config.vocabulary_size}."
+            )
         backbone = family.build(config, dtype)
     except ValueError as error:
         raise UserError(str(error)) from None
+    special_ids = {f"{role}_token_id": tokenizer.special_ids.get(role) for role in ("bos", "eos", "pad")}
     return Pretrained(
         backbone=backbone,
         tokenizer=tokenizer,
         family=family,
         config=config,
-        published=family.publish(config),
+        published=family.publish(config) | {key: value for key, value in special_ids.items() if value is not None},
         source=f"fresh {model_type}",
     )

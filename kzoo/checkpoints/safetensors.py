@@ -9,6 +9,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from kzoo.checkpoints.replacing import replacing
 from kzoo.errors import UserError
 
 SINGLE = "model.safetensors"
@@ -46,8 +47,8 @@ class Tensors(Mapping[str, np.ndarray]):
             raise UserError(f"A model directory holds {SINGLE} or {INDEX}. {self.directory} holds neither.")
         try:
             names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError) as error:
-            raise UserError(f"{index} is not an index of shards ({error}). Fetch it again.") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{index} is not an index of shards ({error!r}). Fetch it again.") from None
         missing = [name for name in names if not (self.directory / name).is_file()]
         if missing:
             raise UserError(f"{index} names shards that are not there: {', '.join(missing)}. Fetch them.")
@@ -58,8 +59,11 @@ class Tensors(Mapping[str, np.ndarray]):
         return self._where[name]
 
     def dtype_of(self, name: str) -> str:
-        """The dtype a tensor is stored in, by numpy's name."""
-        return _DTYPES[self._files[self._where[name]].get_slice(name).get_dtype()]
+        """The dtype a tensor is stored in, by numpy's name; one that numpy lacks is a UserError."""
+        stored = self._files[self._where[name]].get_slice(name).get_dtype()
+        if stored not in _DTYPES:
+            raise UserError(f"{name} of {self._where[name]} is stored as {stored}; kzoo reads {', '.join(_DTYPES)}.")
+        return _DTYPES[stored]
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._files[self._where[name]].get_tensor(name)
@@ -75,11 +79,22 @@ def _open(path: Path) -> safetensors.safe_open:
     try:
         return safetensors.safe_open(path, framework="np")
     except (safetensors.SafetensorError, OSError) as error:
-        if path.open("rb").read(2) in (b"\x80\x02", b"\x80\x04", b"PK"):
-            raise UserError(f"{path} is a pickle under another name; kzoo never loads pickles.") from None
+        if _is_pickle(path):
+            raise UserError(
+                f"{path} is a pickle under another name; kzoo never loads pickles, which can run code."
+            ) from None
         raise UserError(
             f"{path} is not a whole safetensors file ({error}); it has {path.stat().st_size} bytes. Fetch it again."
         ) from None
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether a file that is not safetensors begins as a pickle or as PyTorch's zip archive of one."""
+    with path.open("rb") as file:
+        beginning = file.read(9)
+    if beginning[8:] == b"{":  # a safetensors file cut short: eight bytes of length, then JSON
+        return False
+    return beginning.startswith(b"PK\x03\x04") or (beginning[:1] == b"\x80" and 2 <= beginning[1] <= 5)
 
 
 def _refuse_pickles(directory: Path) -> None:
@@ -93,12 +108,14 @@ def _refuse_pickles(directory: Path) -> None:
 
 
 def write(path, tensors: Mapping[str, np.ndarray]) -> None:
-    """Writes tensors in one safetensors file, aside first, so that a failure leaves no half file."""
-    path = Path(path)
-    aside = path.with_name(path.name + ".part")
-    try:
-        contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-        safetensors.numpy.save_file(contiguous, aside, metadata={"format": "pt"})
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    """Writes tensors in one safetensors file, whole or not at all.
+
+    Raises:
+        UserError: the file cannot be written, as on a full disk.
+    """
+    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    with replacing(path) as aside:
+        try:
+            safetensors.numpy.save_file(contiguous, aside, metadata={"format": "pt"})
+        except safetensors.SafetensorError as error:
+            raise OSError(str(error)) from None

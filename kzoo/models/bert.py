@@ -15,6 +15,7 @@ from kzoo.layers.feed_forward import FeedForward
 from kzoo.layers.linear import Linear
 from kzoo.layers.norm import LayerNorm
 from kzoo.layers.positions import LearnedPositions
+from kzoo.models import figures
 
 # B batch, T length, D width
 
@@ -36,6 +37,9 @@ class EncoderConfig:
     attention_dropout: float = 0.1
     use_pooler: bool = True
     stddev: float = 0.02
+
+    def __post_init__(self):
+        figures.check(self)
 
 
 @keras.saving.register_keras_serializable(package="kzoo")
@@ -87,8 +91,8 @@ class Encoder(keras.Model):
         """Reads a batch of texts.
 
         Args:
-            inputs: ``token_ids`` integers ``[B, T]``, ``padding_mask`` boolean ``[B, T]`` (true for real tokens) and,
-                if the model has segments, optionally ``segment_ids`` integers ``[B, T]`` (zeros by default).
+            inputs: ``token_ids`` integers ``[B, T]``, ``padding_mask`` integer or boolean ``[B, T]`` (true for real
+                tokens) and, if the model has segments, optionally ``segment_ids`` integers ``[B, T]`` (else zeros).
             training: whether dropout is on.
 
         Returns:

@@ -15,6 +15,7 @@ from kzoo.layers.embedding import TokenEmbedding
 from kzoo.layers.feed_forward import FeedForward
 from kzoo.layers.norm import LayerNorm
 from kzoo.layers.positions import LearnedPositions
+from kzoo.models import figures
 
 # B batch, T length, S slots, D width, V vocabulary
 
@@ -34,6 +35,9 @@ class DecoderConfig:
     dropout: float = 0.1
     attention_dropout: float = 0.1
     stddev: float = 0.02
+
+    def __post_init__(self):
+        figures.check(self)
 
 
 @keras.saving.register_keras_serializable(package="kzoo")
@@ -90,8 +94,8 @@ class Decoder(keras.Model):
         """Reads a batch of texts.
 
         Args:
-            inputs: ``token_ids`` integers ``[B, T]`` and ``padding_mask`` boolean ``[B, T]`` (true for real tokens,
-                which stand on the left).
+            inputs: ``token_ids`` integers ``[B, T]`` and ``padding_mask`` integer or boolean ``[B, T]`` (true for real
+                tokens, which stand on the left).
             training: whether dropout is on.
 
         Returns:

@@ -19,11 +19,9 @@ def config(published: dict, names: Collection[str] | None = None) -> EncoderConf
         published: the keys.
         names: names of the tensors beside it, which tell whether there is a pooler; without them there is one.
     """
-    if published.get("position_embedding_type", "absolute") != "absolute":
-        raise UserError(
-            "kzoo's BERT has absolute positions only. Received position_embedding_type="
-            f"{published['position_embedding_type']!r} in config.json."
-        )
+    for key, usual in (("position_embedding_type", "absolute"), ("is_decoder", False), ("add_cross_attention", False)):
+        if published.get(key, usual) != usual:
+            raise UserError(f"kzoo's BERT must have {key} {usual!r}. Received {published[key]!r}.")
     return EncoderConfig(
         vocabulary_size=published["vocab_size"],
         hidden_dim=published["hidden_size"],
@@ -91,6 +89,7 @@ RULES = [
     Rule("embeddings.position_ids", None),  # a buffer of older releases
 ]
 
+RENAMED = {".LayerNorm.gamma": ".LayerNorm.weight", ".LayerNorm.beta": ".LayerNorm.bias"}  # as the oldest files have it
 UNUSED = ("cls.predictions.", "cls.seq_relationship.")  # pretraining heads, by the beginning of their names
 
 HEADS = {

@@ -14,9 +14,10 @@ build = build_decoder
 
 def config(published: dict, names: Collection[str] | None = None) -> DecoderConfig:
     """Reads the figures from the keys of a published ``config.json``; ``names`` of its tensors are not needed."""
-    for key in ("scale_attn_by_inverse_layer_idx", "add_cross_attention"):
-        if published.get(key):
-            raise UserError(f"kzoo's GPT-2 does not have {key}, which config.json sets.")
+    usual = {"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False}
+    for key, value in usual.items():
+        if published.get(key, value) != value:
+            raise UserError(f"kzoo's GPT-2 must have {key} {value!r}. Received {published[key]!r}.")
     return DecoderConfig(
         vocabulary_size=published["vocab_size"],
         hidden_dim=published["n_embd"],
@@ -78,6 +79,7 @@ RULES = [
     Rule("h.{i}.attn.masked_bias", None),
 ]
 
+RENAMED: dict[str, str] = {}
 UNUSED = ()
 
 HEADS = {

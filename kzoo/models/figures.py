@@ -1,0 +1,21 @@
+"""What the figures of a model may be."""
+
+import dataclasses
+
+
+def check(config) -> None:
+    """Checks each field of a family's config against its type.
+
+    A number without a default is a size and must be at least 1; the others may be 0, none is negative.
+
+    Raises:
+        ValueError: a figure of another type or below its least value; names it.
+    """
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        allowed = (int, float) if field.type is float else field.type
+        if not isinstance(value, allowed) or (isinstance(value, bool) and field.type is not bool):
+            raise ValueError(f"{field.name} must be of type {field.type.__name__}. Received {value!r}.")
+        least = 1 if field.default is dataclasses.MISSING else 0
+        if field.type in (int, float) and not value >= least:
+            raise ValueError(f"{field.name} must be at least {least}. Received {value!r}.")
