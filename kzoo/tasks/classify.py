@@ -20,7 +20,7 @@ class LastToken(keras.layers.Layer):
     """The output of the last real token, which in a decoder has read all the others."""
 
     def call(self, x, padding_mask):
-        """Maps ``[B, T, D]`` and boolean ``[B, T]`` to ``[B, D]``."""
+        """Maps ``[B, T, D]`` and a mask ``[B, T]``, true for real tokens, to ``[B, D]``."""
         last = keras.ops.maximum(keras.ops.sum(keras.ops.cast(padding_mask, "int32"), axis=1) - 1, 0)  # [B]
         return keras.ops.take_along_axis(x, last[:, None, None], axis=1)[:, 0]
 
@@ -58,7 +58,7 @@ class Classify(Task):
         """A model from ``token_ids`` and ``padding_mask`` to logits ``[B, C]``."""
         inputs = {
             "token_ids": keras.Input((None,), dtype="int32", name="token_ids"),
-            "padding_mask": keras.Input((None,), dtype="bool", name="padding_mask"),
+            "padding_mask": keras.Input((None,), dtype="int32", name="padding_mask"),
         }
         outputs = backbone(inputs)
         if self.pretrained.is_decoder:
@@ -105,19 +105,31 @@ class Classify(Task):
         return super().options() | {"labels": self.labels, "dropout": self.dropout}
 
     def published(self):
-        return {
+        keys: dict = {
             "id2label": {str(number): label for number, label in enumerate(self.labels)},
             "label2id": {label: number for number, label in enumerate(self.labels)},
         }
+        if self.pretrained.is_decoder and self.pretrained.published.get("pad_token_id") is None:
+            # transformers finds a text's last token by what does not follow it
+            special = self.tokenizer.special_ids
+            keys["pad_token_id"] = special.get("pad", special.get("eos", 0))
+        return keys
 
 
 def _published_labels(pretrained, default=None) -> list[str]:
-    names = pretrained.published.get("id2label")
-    if names and pretrained.head:
-        return [names[key] for key in sorted(names, key=int)]
-    if default is not None:
-        return default
-    raise UserError(f"{pretrained.source} has no classifier of its own: name the classes in labels.")
+    if not pretrained.head:
+        if default is not None:
+            return default
+        raise UserError(f"{pretrained.source} has no classifier of its own: name the classes in labels.")
+    number = next(tensor.shape[0] for tensor in pretrained.head.values())
+    names = pretrained.published.get("id2label") or {str(index): f"LABEL_{index}" for index in range(number)}
+    try:
+        names = [str(names[key]) for key in sorted(names, key=int)]
+    except (ValueError, TypeError, AttributeError):
+        names = []
+    if len(names) != number:
+        raise UserError(f"id2label in config.json of {pretrained.source} must name the {number} classes of its head.")
+    return names
 
 
 def _text(value) -> str:

@@ -11,7 +11,7 @@ from kzoo.tasks.task import Task
 
 
 def mean(x, padding_mask):
-    """The mean over real tokens: ``[B, T, D]`` and boolean ``[B, T]`` to ``[B, D]``."""
+    """The mean over real tokens: ``[B, T, D]`` and a mask ``[B, T]`` to ``[B, D]``."""
     weights = keras.ops.expand_dims(keras.ops.cast(padding_mask, x.dtype), -1)  # [B, T, 1]
     return keras.ops.sum(x * weights, axis=1) / keras.ops.maximum(keras.ops.sum(weights, axis=1), 1e-9)
 
@@ -22,8 +22,10 @@ def first(x, padding_mask):
 
 
 def maximum(x, padding_mask):
-    """The maximum over real tokens: ``[B, T, D]`` and boolean ``[B, T]`` to ``[B, D]``."""
-    return keras.ops.max(keras.ops.where(keras.ops.expand_dims(padding_mask, -1), x, -1e9), axis=1)
+    """The maximum over real tokens: ``[B, T, D]`` and a mask ``[B, T]`` to ``[B, D]``."""
+    return keras.ops.max(
+        keras.ops.where(keras.ops.expand_dims(keras.ops.cast(padding_mask, "bool"), -1), x, -1e9), axis=1
+    )
 
 
 POOLINGS = {"mean": mean, "cls": first, "max": maximum}
@@ -44,7 +46,7 @@ class Pooling(keras.layers.Layer):
         self.normalize = normalize
 
     def call(self, x, padding_mask):
-        """Maps ``[B, T, D]`` and boolean ``[B, T]`` to float32 ``[B, D]``."""
+        """Maps ``[B, T, D]`` and a mask ``[B, T]`` to float32 ``[B, D]``."""
         vector = POOLINGS[self.pooling](keras.ops.cast(x, "float32"), padding_mask)
         return keras.ops.normalize(vector, axis=-1, order=2, epsilon=1e-12) if self.normalize else vector
 
@@ -77,7 +79,7 @@ class Embed(Task):
         """A model from ``token_ids`` and ``padding_mask`` to vectors ``[B, D]``."""
         inputs = {
             "token_ids": keras.Input((None,), dtype="int32", name="token_ids"),
-            "padding_mask": keras.Input((None,), dtype="bool", name="padding_mask"),
+            "padding_mask": keras.Input((None,), dtype="int32", name="padding_mask"),
         }
         x = backbone(inputs)["sequence_output"]
         pooling = Pooling(pooling=self.pooling, normalize=self.normalize, name="pooling", dtype="float32")

@@ -13,6 +13,19 @@ def dense(ragged: tf.RaggedTensor, length, fill=0) -> tf.Tensor:
     return ragged.to_tensor(fill, shape=shape)
 
 
+def fill_empty(ragged: tf.RaggedTensor, value) -> tf.RaggedTensor:
+    """Puts ``value`` into the rows ``[B, None]`` that hold nothing, so that a model has a token to read."""
+    is_empty = tf.cast(ragged.row_lengths() == 0, ragged.row_splits.dtype)  # [B]
+    filling = tf.RaggedTensor.from_row_lengths(tf.fill([tf.reduce_sum(is_empty)], value), is_empty)
+    return tf.concat([filling, ragged], axis=1)
+
+
+def start_id(tokenizer: Tokenizer) -> int:
+    """The token that an empty text stands for: the one that begins texts, else the one that ends them."""
+    special = tokenizer.special_ids
+    return special.get("bos", special.get("eos", 0))
+
+
 def frame(tokens: Tokens, *, before: int | None, after: int | None, max_length: int) -> dict:
     """Cuts rows and puts one special token before and one after each.
 
@@ -45,6 +58,15 @@ def frame(tokens: Tokens, *, before: int | None, after: int | None, max_length: 
 
 
 def frame_text(tokenizer: Tokenizer, texts: tf.Tensor, max_length: int) -> dict:
-    """Tokenizes texts the way the tokenizer's encoder was trained: ``[CLS] text [SEP]`` where it has those tokens."""
-    special = tokenizer.special_ids
-    return frame(tokenizer.tokenize(texts), before=special.get("cls"), after=special.get("sep"), max_length=max_length)
+    """Tokenizes texts the way the tokenizer's encoder was trained: ``[CLS] text [SEP]`` where it has those tokens.
+
+    Where it has neither, an empty text becomes the one token of ``start_id``.
+
+    Returns:
+        As ``frame``.
+    """
+    tokens, special = tokenizer.tokenize(texts), tokenizer.special_ids
+    before, after = special.get("cls"), special.get("sep")
+    if before is None and after is None:
+        tokens = Tokens(*(fill_empty(one, fill) for one, fill in zip(tokens, (start_id(tokenizer), 0, 0), strict=True)))
+    return frame(tokens, before=before, after=after, max_length=max_length)

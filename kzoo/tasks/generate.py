@@ -8,6 +8,7 @@ from kzoo.errors import UserError
 from kzoo.generation import sampling
 from kzoo.generation.decode import decode
 from kzoo.models.gpt import LanguageModel
+from kzoo.tasks.framing import fill_empty, start_id
 from kzoo.tasks.task import Signature, Task
 
 # B texts, T length, V vocabulary
@@ -72,10 +73,7 @@ class Generate(Task):
             return {"token_ids": ids, "row": tf.range(ids.nrows(out_type=tf.int32))}
         ids = self.tokenizer.tokenize(inputs["prompt"]).ids
         ids = ids[:, -(self.max_length - self.max_new_tokens) :]
-        # an empty prompt starts where a new text would
-        start = self.tokenizer.special_ids.get("bos", self.end_id or 0)
-        is_empty = tf.cast(ids.row_lengths() == 0, ids.row_splits.dtype)  # [B]
-        ids = tf.concat([tf.RaggedTensor.from_row_lengths(tf.fill([tf.reduce_sum(is_empty)], start), is_empty), ids], 1)
+        ids = fill_empty(ids, start_id(self.tokenizer))  # an empty prompt starts where a new text would
         return {"token_ids": ids, "row": tf.range(ids.nrows(out_type=tf.int32))}
 
     def targets(self, examples, tokens):

@@ -1,6 +1,7 @@
 """From a name or a directory to a backbone or a task."""
 
 import importlib
+import inspect
 import json
 from pathlib import Path
 
@@ -54,10 +55,20 @@ def load_task(directory, *, dtype=None) -> Task:
     if path.is_file():
         try:
             description = json.loads(path.read_text(encoding="utf-8"))
-            name, options = description["task"], description["options"]
+            name, options = description["task"], dict(description["options"])
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} is damaged ({error!r}). Save the task again.") from None
-        return task_class(name)(pretrained, **options)
+        kind = task_class(name)
+        unknown = sorted(set(options) - set(inspect.signature(kind).parameters))
+        if unknown:
+            raise UserError(f"{path} gives {name} the options {', '.join(unknown)}, which this release does not have.")
+        head = pretrained.family.HEADS.get(name)
+        if head and head.rules and not pretrained.head:
+            raise UserError(
+                f"{directory} holds a task {name} by its {DESCRIPTION}, but none of its head's tensors: "
+                f"{', '.join(rule.source for rule in head.rules)}. Save the task again."
+            )
+        return kind(pretrained, **options)
     architectures = pretrained.published.get("architectures") or []
     for name, head in pretrained.family.HEADS.items():
         if head.architecture in architectures:

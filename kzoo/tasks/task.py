@@ -5,7 +5,7 @@ pipeline that trains, and inside the SavedModel that serves.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from kzoo.checkpoints.huggingface import save_directory
 from kzoo.checkpoints.pretrained import Pretrained
+from kzoo.checkpoints.replacing import write_text
 from kzoo.errors import UserError
 from kzoo.tasks.chunks import by_length
 from kzoo.tasks.framing import dense
@@ -134,12 +135,18 @@ class Task:
     # -- what follows ----------------------------------------------------------------------------------------------
 
     def pack(self, tokens: Mapping[str, Any], length) -> dict[str, tf.Tensor]:
-        """Pads ragged rows to ``length``: ``token_ids`` int32 and ``padding_mask`` boolean, both ``[W, length]``."""
+        """Pads ragged rows to ``length``.
+
+        Returns:
+            ``token_ids`` and ``padding_mask``, both int32 ``[W, length]``; the mask is 1 for real tokens. (Models take
+            a boolean mask, too; ``fit`` under a strategy averages what it is given over replicas, which it cannot do
+            with booleans.)
+        """
         ids = tokens["token_ids"]
         pad = self.tokenizer.special_ids.get("pad", 0)
         features = {
             "token_ids": dense(ids, length, pad),
-            "padding_mask": tf.sequence_mask(ids.row_lengths(), length),
+            "padding_mask": tf.sequence_mask(ids.row_lengths(), length, dtype=tf.int32),
         }
         if "segment_ids" in tokens:
             features["segment_ids"] = dense(tokens["segment_ids"], length)
@@ -173,22 +180,18 @@ class Task:
         return self._in_batches(self._answer, self._columns(texts), batch_size)
 
     def _columns(self, texts) -> dict[str, np.ndarray]:
-        if isinstance(texts, Mapping):
-            if set(texts) != set(self.inputs):
-                raise UserError(
-                    f"{self.name} needs {', '.join(self.inputs)}. Received {', '.join(texts) or 'nothing'}."
-                )
-            columns = {name: list(values) for name, values in texts.items()}
-        elif len(self.inputs) > 1:
-            raise UserError(f"{self.name} needs a dict with {', '.join(self.inputs)}, each a list of texts.")
-        else:
-            columns = {next(iter(self.inputs)): [texts] if isinstance(texts, str | bytes) else list(texts)}
+        """The inputs by name, each an array of UTF-8 bytes; half of a surrogate pair becomes a question mark."""
+        if not isinstance(texts, Mapping):
+            if len(self.inputs) > 1:
+                raise UserError(f"{self.name} needs a dict with {', '.join(self.inputs)}, each a list of texts.")
+            texts = {next(iter(self.inputs)): texts}
+        if set(texts) != set(self.inputs):
+            raise UserError(
+                f"{self.name} needs {', '.join(self.inputs)}. Received {', '.join(map(str, texts)) or 'nothing'}."
+            )
+        columns = {name: _encoded(name, texts[name]) for name in self.inputs}
         if len({len(values) for values in columns.values()}) != 1:
             raise UserError(f"The inputs {', '.join(columns)} must be of equal length.")
-        for name, values in columns.items():
-            wrong = next((value for value in values if not isinstance(value, str | bytes)), None)
-            if wrong is not None:
-                raise UserError(f"{name} must hold texts. Received {wrong!r}.")
         return {name: np.array(values, dtype=object) for name, values in columns.items()}
 
     def _in_batches(self, function, columns: dict[str, np.ndarray], batch_size: int) -> list[dict]:
@@ -211,22 +214,45 @@ class Task:
         return task
 
     def save(self, directory) -> Path:
-        """Writes a Hugging Face directory with ``kzoo.json`` beside it; ``kzoo.load_task`` reads it."""
+        """Writes a Hugging Face directory with ``kzoo.json`` beside it; ``kzoo.load_task`` reads it.
+
+        Raises:
+            UserError: the family has no place for the head's weights, or a file cannot be written.
+        """
         directory = Path(directory)
+        head = self.pretrained.family.HEADS.get(self.name)
+        in_backbone = {id(weight) for weight in self.backbone.weights}
+        if head is None and any(id(weight) not in in_backbone for weight in self.model.weights):
+            raise UserError(
+                f"A {self.pretrained.family.MODEL_TYPE} directory has no place for the head of {self.name}. "
+                "Save task.model as .keras instead."
+            )
         save_directory(
             self.pretrained,
             directory,
-            head=self.pretrained.family.HEADS.get(self.name),
+            head=head,
             head_root=self,
             published=self.published(),
         )
         description = {"kzoo": __version__, "task": self.name, "options": self.options()}
         text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
-        (directory / DESCRIPTION).write_text(text, encoding="utf-8")
+        write_text(directory / DESCRIPTION, text)
         return directory
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.pretrained.source or self.pretrained.family.MODEL_TYPE})"
+
+
+def _encoded(name: str, texts) -> list[bytes]:
+    if isinstance(texts, str | bytes):
+        texts = [texts]
+    if not isinstance(texts, Iterable):
+        raise UserError(f"{name} must be a text or a list of texts. Received {texts!r}.")
+    texts = list(texts)
+    for text in texts:
+        if not isinstance(text, str | bytes):
+            raise UserError(f"{name} must hold texts. Received {text!r}.")
+    return [text.encode("utf-8", "replace") if isinstance(text, str) else text for text in texts]
 
 
 def _python(value):
