@@ -1,4 +1,4 @@
-"""The reference implementations, as oracles: tiny models of `transformers` with noise for weights, saved as directories."""
+"""The reference implementations, as oracles: tiny models of `transformers`, noise for weights, saved as directories."""
 
 from pathlib import Path
 
