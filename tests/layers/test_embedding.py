@@ -62,3 +62,8 @@ def test_both_uses_train_the_matrix():
         loss = tf.reduce_sum(layer.logits(array(2, 4)) ** 2)
     gradient = tape.gradient(loss, layer.embeddings.value)
     assert np.isfinite(gradient).all() and np.all(np.any(gradient, axis=1))
+
+
+def test_ids_may_come_as_floats():
+    layer = embedding()
+    np.testing.assert_array_equal(layer(IDS.astype("float32")), layer(IDS))
