@@ -18,22 +18,21 @@ class AdamW(keras.optimizers.AdamW):
 
     def update_step(self, gradient, variable, learning_rate):
         """Updates one weight; ``variable`` is a ``tf.Variable``."""
-        if self.amsgrad:
+        if self.amsgrad or variable.dtype != tf.float32:  # beta_2 would round to 1 in bfloat16
             return super().update_step(gradient, variable, learning_rate)
         index = self._get_variable_index(variable)
-        dtype = variable.dtype
         updates = tf.cast(self.iterations + 1, "float32")
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=self._momentums[index].value.handle,
             v=self._velocities[index].value.handle,
-            beta1_power=tf.cast(tf.pow(self.beta_1, updates), dtype),
-            beta2_power=tf.cast(tf.pow(self.beta_2, updates), dtype),
-            lr=tf.cast(learning_rate, dtype),
-            beta1=tf.cast(self.beta_1, dtype),
-            beta2=tf.cast(self.beta_2, dtype),
-            epsilon=tf.cast(self.epsilon, dtype),
-            grad=tf.cast(tf.convert_to_tensor(gradient), dtype),
+            beta1_power=tf.pow(self.beta_1, updates),
+            beta2_power=tf.pow(self.beta_2, updates),
+            lr=tf.cast(learning_rate, "float32"),
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=tf.cast(tf.convert_to_tensor(gradient), "float32"),
             use_locking=True,
         )
 

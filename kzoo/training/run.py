@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from kzoo.data.batching import Batches
 from kzoo.errors import UserError
+from kzoo.tasks.load import load_task
 from kzoo.training import strategy as strategies
 from kzoo.training.checkpoint import Checkpoints
 from kzoo.training.config import LoggingConfig, TrainingConfig
@@ -258,9 +259,7 @@ def _describe(task, training: TrainingConfig, logging: LoggingConfig) -> dict[st
 
 def _completed(task, folder: RunFolder, say) -> Run:
     say(f"{folder.path} holds this run already, complete. Remove it to train anew.")
-    from kzoo.tasks.load import load_task
-
-    task = load_task(folder.model)
+    _give_back(load_task(folder.model), task)
     history = folder.read_history(until=sys.maxsize)
     return Run(task=task, history=history, metrics=folder.read_metrics(), folder=folder.path)
 

@@ -66,7 +66,8 @@ class RunFolder:
             raise UserError(f"{self.path} exists and is not the folder of a run. Give another output folder.")
         self.path.mkdir(parents=True, exist_ok=True)
         text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True, width=120)
-        write_text(self.config, text)
+        if not self.config.is_file() or self.config.read_text(encoding="utf-8") != text:
+            write_text(self.config, text)
 
     def write_history(self, epochs: list[dict]) -> None:
         """Writes history.json."""

@@ -1,5 +1,7 @@
 """Which devices a run uses, and how its work is spread over them."""
 
+from functools import cache
+
 import keras
 import tensorflow as tf
 
@@ -33,7 +35,7 @@ def choose(strategy: str = "auto", *, device: str = "auto") -> tf.distribute.Str
     if strategy == "auto":
         strategy = "mirrored" if len(devices) > 1 and devices[0].device_type == "GPU" else "one_device"
     if strategy == "mirrored":
-        return tf.distribute.MirroredStrategy([f"{one.device_type}:{_index(one)}" for one in devices])
+        return _mirrored(tuple(f"{one.device_type}:{_index(one)}" for one in devices))
     return tf.distribute.get_strategy()  # the default one, on the first GPU if any
 
 
@@ -46,6 +48,12 @@ def describe(strategy: tf.distribute.Strategy) -> str:
     described = ", ".join(f"{name}{_model(name)}" for name in names)
     count = strategy.num_replicas_in_sync
     return f"{count} device{'s' if count > 1 else ''}: {described} (TensorFlow {tf.__version__}, Keras {keras.__version__})"
+
+
+@cache
+def _mirrored(devices: tuple[str, ...]) -> tf.distribute.MirroredStrategy:
+    """One strategy a process: a second one over the same devices would number its collective ops from the start too."""
+    return tf.distribute.MirroredStrategy(list(devices))
 
 
 def _refuse_parameter_server(asked: bool) -> None:

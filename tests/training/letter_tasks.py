@@ -13,7 +13,7 @@ from kzoo.data.examples import Examples
 LETTERS = "abcdefghij"
 
 
-class TinyTask:
+class LetterTask:
     """Classifies words by how many of their letters are vowels, or (``predicts_letters``) predicts the next letter."""
 
     columns = {"text": "string"}
@@ -66,7 +66,7 @@ class TinyTask:
         return self.arguments
 
     def rebuild(self):
-        task = TinyTask(**self.arguments)
+        task = LetterTask(**self.arguments)
         task.model.set_weights(self.model.get_weights())
         return task
 

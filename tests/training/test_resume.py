@@ -1,0 +1,160 @@
+"""A run that was stopped in the middle of an epoch ends with the weights of one that never was."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from letter_tasks import LetterTask, words
+
+from kzoo.errors import UserError
+from kzoo.training.interrupt import Interrupted, StopRequest
+from kzoo.training.run import fit
+
+PROGRAM = Path(__file__).with_name("letters_run.py")
+
+
+def start(folder, *interruption):
+    path = os.pathsep.join([str(Path(__file__).parents[2]), str(PROGRAM.parent)])
+    return subprocess.Popen(
+        [sys.executable, str(PROGRAM), str(folder), *map(str, interruption)],
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process, code=0):
+    output, errors = process.communicate()
+    assert process.returncode == code, errors
+    return output
+
+
+def weights(folder):
+    stored = np.load(folder / "model" / "weights.npz")
+    return [stored[name] for name in stored.files]
+
+
+def untimed(folder):
+    return [
+        {name: value for name, value in one.items() if name != "seconds"}
+        for one in json.loads((folder / "history.json").read_text())
+    ]
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """The folder of a run that nothing stopped."""
+    folder = tmp_path_factory.mktemp("straight")
+    finish(start(folder))
+    return folder
+
+
+def test_after_ctrl_c_the_same_command_ends_with_the_same_bits(tmp_path, straight):
+    output = finish(start(tmp_path, "SIGINT", 27), 130)
+    assert "Stopped by SIGINT after epoch 2, step 8 (27 in all)" in output
+    assert f"Saved {tmp_path}/checkpoints/step-00000027. The same command goes on from there." in output
+    assert not (tmp_path / "model").exists() and not (tmp_path / "metrics.json").exists()
+    assert "Going on from epoch 2, step 8 (27 of 38 steps)." in finish(start(tmp_path))
+    for resumed, expected in zip(weights(tmp_path), weights(straight), strict=True):
+        np.testing.assert_array_equal(resumed, expected)
+    assert untimed(tmp_path) == untimed(straight)  # the epoch's means are of the whole epoch
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "code"), [("SIGKILL", -9), ("SIGTERM", 143)])
+def test_after_a_kill_the_same_command_ends_with_the_same_bits(tmp_path, straight, name, code):
+    finish(start(tmp_path, name, 13), code)
+    assert f"Going on from epoch 1, step {10 if name == 'SIGKILL' else 13} " in finish(start(tmp_path))
+    for resumed, expected in zip(weights(tmp_path), weights(straight), strict=True):
+        np.testing.assert_array_equal(resumed, expected)
+
+
+def test_a_complete_run_is_left_as_it_is_and_fills_the_task(tmp_path, monkeypatch):
+    def load_task(directory):
+        task = LetterTask(seed=8)
+        task.model.set_weights(weights(directory.parent))
+        return task
+
+    monkeypatch.setattr("kzoo.training.run.load_task", load_task)
+    settings = dict(run_folder=tmp_path, batch_size=16, logging={"progress": "none"})
+    first = fit(LetterTask(), words(), say=lambda text: None, **settings)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    said = []
+    task = LetterTask()
+    again = fit(task, words(), say=said.append, **settings)
+    assert said == [f"{tmp_path} holds this run already, complete. Remove it to train anew."]
+    assert (again.history, again.metrics, again.folder) == (first.history, first.metrics, first.folder)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    for weight, expected in zip(task.model.get_weights(), weights(tmp_path), strict=True):
+        np.testing.assert_array_equal(weight, expected)
+
+
+def test_without_a_folder_ctrl_c_says_that_nothing_was_saved():
+    from letters_run import SignalAfter
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(Interrupted) as raised:
+        fit(LetterTask(), words(), logging={"progress": "none"}, callbacks=[SignalAfter("SIGINT", 2)], say=lambda text: None)
+    assert isinstance(raised.value, KeyboardInterrupt) and raised.value.exit_code == 130
+    assert "after epoch 1, step 2 (2 in all). Nothing was saved" in raised.value.message
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_second_ctrl_c_stops_at_once(capsys):
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.signal == signal.SIGTERM and stop.exit_code == 143
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            signal.sigtimedwait([], 0)
+    assert "SIGTERM: saving after this step" in capsys.readouterr().err
+
+
+def test_outside_the_main_thread_signals_stay_as_they_are():
+    entered = []
+
+    def work():
+        with StopRequest() as stop:
+            entered.append(stop.signal)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert entered == [None]
+
+
+def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_good_checkpoint(tmp_path):
+    task = LetterTask()
+    settings = dict(run_folder=tmp_path, epochs=3, batch_size=16, checkpoint_every=4, say=lambda text: None)
+    settings["logging"] = {"progress": "none"}
+
+    class Spoil(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if self.model.counts["step"] == 6:
+                task.model.get_layer("head").bias.assign([np.nan, 0.0])
+
+    with pytest.raises(UserError) as raised:
+        fit(task, words(), callbacks=[Spoil()], **settings)
+    assert "not a number at step 7 (epoch 1)" in str(raised.value)
+    assert f"The last good checkpoint is {tmp_path}/checkpoints/step-00000004." in str(raised.value)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000004"]
+    assert not (tmp_path / "model").exists()
+    assert fit(LetterTask(), words(), **settings).metrics["steps"] == 30
+
+
+def test_other_data_than_the_checkpoint_saw_is_refused(tmp_path):
+    settings = dict(run_folder=tmp_path, epochs=2, batch_size=16, say=lambda text: None, logging={"progress": "none"})
+    from letters_run import SignalAfter
+
+    with pytest.raises(Interrupted):
+        fit(LetterTask(), words(), callbacks=[SignalAfter("SIGINT", 3)], **settings)
+    with pytest.raises(UserError, match="was made with steps of an epoch 10, now it is 11"):
+        fit(LetterTask(), words(165), **settings)

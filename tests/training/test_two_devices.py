@@ -1,0 +1,77 @@
+"""MirroredStrategy on two logical CPU devices, whose replicas see unequal numbers of real targets."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="module")
+def results():
+    here = Path(__file__).parent
+    process = subprocess.run(
+        [sys.executable, str(here / "two_devices.py")],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(here.parents[1]), str(here)])},
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout.partition("RESULTS")[2])
+
+
+def furthest(one, two):
+    return max(np.abs(np.subtract(a, b)).max() for a, b in zip(one["weights"], two["weights"], strict=True))
+
+
+def assert_equal_runs(one, two):
+    assert (one["metrics"]["devices"], two["metrics"]["devices"]) == (1, 2)
+    assert furthest(one, two) < 1e-5
+    for before, after in zip(one["history"], two["history"], strict=True):
+        assert after == pytest.approx(before, abs=1e-5)
+    for name, value in one["metrics"]["validation"].items():
+        assert two["metrics"]["validation"][name] == pytest.approx(value, abs=1e-5), name
+    assert two["metrics"]["tokens"] == one["metrics"]["tokens"]
+
+
+@pytest.mark.parametrize("kind", ["classify", "predict"])
+def test_the_same_losses_and_weights_as_one_device(results, kind):
+    assert_equal_runs(*results[kind])
+
+
+def test_the_same_with_xla(results):
+    assert_equal_runs(results["predict"][0], results["jit"])
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision(results, precision):
+    exact, mixed = results["classify"][0]["metrics"], results[precision]["metrics"]
+    assert mixed["precision"] == precision and mixed["devices"] == 2
+    assert mixed["train"]["loss"] == pytest.approx(exact["train"]["loss"], rel=0.2)
+    assert furthest(results["classify"][0], results[precision]) < 0.1
+
+
+def test_the_task_is_given_back_on_one_device(results):
+    assert not any(run["mirrored"] for run in (*results["classify"], results["mixed_bfloat16"]))
+
+
+def test_the_devices_are_said(results):
+    assert results["classify"][1]["said"][0].startswith("2 devices: CPU:0, CPU:1 (TensorFlow 2.")
+    assert results["classify"][0]["said"][0].startswith("1 device: CPU:0 (")
+
+
+def test_a_task_made_under_the_strategy_is_trained_where_it_is(results):
+    assert all(run["mirrored"] and run["metrics"]["devices"] == 2 for run in results["within"])
+
+
+def test_dropout_follows_the_seed_on_every_replica(results):
+    first, again, other = results["within"]
+    assert furthest(first, again) == 0.0
+    assert furthest(first, other) > 1e-3
+
+
+def test_the_batch_must_divide_among_the_devices(results):
+    assert results["error"].endswith("Received batch_size=7 for 2 devices.")
