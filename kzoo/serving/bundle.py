@@ -60,13 +60,14 @@ def bundle(
     """
     directory = Path(directory)
     _check(models, version)
-    if not directory.exists() or (directory.is_dir() and not any(directory.iterdir())):
-        with placed(directory) as aside:
-            _fill(aside, models, version, image)
-    else:
-        read_models_config(directory)  # a folder that is no bundle is refused before anything is copied
-        with _locked(directory):
-            _fill(directory, models, version, image)
+    with space_needed(directory):
+        if not directory.exists() or (directory.is_dir() and not any(directory.iterdir())):
+            with placed(directory) as aside:
+                _fill(aside, models, version, image)
+        else:
+            read_models_config(directory)  # a folder that is no bundle is refused before anything is copied
+            with _locked(directory):
+                _fill(directory, models, version, image)
     return directory
 
 
@@ -123,20 +124,28 @@ def _is_task(source: Any) -> bool:
 
 def _fill(directory: Path, models: Mapping[str, Any], version: int | None, image: str) -> None:
     """Copies all models aside, then renames them, then says so in the configs: what fails before leaves no trace."""
-    with space_needed(directory):
-        with contextlib.ExitStack() as copies:
-            for name, source in models.items():
-                folder = directory / MODELS / name
-                _remove_leftovers(folder)
-                aside = copies.enter_context(placed(folder / str(_number(directory, name, version))))
-                if _is_task(source):
-                    from kzoo.serving.export import export
+    with contextlib.ExitStack() as copies:
+        for name, source in models.items():
+            folder = directory / MODELS / name
+            _remove_leftovers(folder)
+            aside = copies.enter_context(placed(folder / str(_number(directory, name, version))))
+            if _is_task(source):
+                from kzoo.serving.export import export
 
-                    export(source, aside)
-                else:
-                    shutil.copytree(source, aside, dirs_exist_ok=True, copy_function=shutil.copyfile)
-        _write_configs(directory, models, image)
-        _write_readme(directory)
+                export(source, aside)
+            else:
+                _copy(Path(source), aside)
+    _write_configs(directory, models, image)
+    _write_readme(directory)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copies what a folder holds into another, up to the first error (``shutil.copytree`` goes on after one)."""
+    for path in sorted(source.rglob("*")):
+        if path.is_dir():
+            (target / path.relative_to(source)).mkdir(parents=True, exist_ok=True)
+        else:
+            shutil.copyfile(path, target / path.relative_to(source))
 
 
 def _number(directory: Path, name: str, version: int | None) -> int:

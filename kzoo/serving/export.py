@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from kzoo.errors import UserError
 from kzoo.serving import audit, saved_model, signatures, verification, warmup
-from kzoo.serving.placing import placed
+from kzoo.serving.placing import placed, space_needed
 from kzoo.version import __version__
 
 PRECISIONS = ("float32", "bfloat16", "float16")
@@ -66,7 +66,7 @@ def export(
     target = Path(directory) if version is None else Path(directory) / str(version)
     task = _at_precision(task, precision)
     entries = task.signatures()
-    with placed(target, overwrite=overwrite) as aside:
+    with space_needed(target), placed(target, overwrite=overwrite) as aside:
         traced = {name: signatures.trace(name, signature) for name, signature in entries.items()}
         concrete = [function.get_concrete_function() for function in traced.values()]
         tf.saved_model.save(_captured(task, concrete), str(aside), signatures=traced)

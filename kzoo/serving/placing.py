@@ -31,16 +31,15 @@ def placed(target: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
         raise UserError(f"{target} must be a folder or not exist. It is a file: choose another path.")
     if not overwrite and target.is_dir() and any(target.iterdir()):
         raise UserError(f"{target} exists and is not empty. Choose another folder, or ask for it to be overwritten.")
-    with space_needed(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        aside = target.parent / f".{target.name}{INCOMING}{uuid.uuid4().hex[:8]}"
-        aside.mkdir()
-        try:
-            yield aside
-            _exchange(aside, target)
-        except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
-            raise
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.parent / f".{target.name}{INCOMING}{uuid.uuid4().hex[:8]}"
+    aside.mkdir()
+    try:
+        yield aside
+        _exchange(aside, target)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
 
 
 def _exchange(aside: Path, target: Path) -> None:
@@ -60,18 +59,19 @@ def _exchange(aside: Path, target: Path) -> None:
 def write_text(path: Path, text: str) -> None:
     """Replaces the file ``path`` by one that holds ``text`` (UTF-8); a reader sees the old one or the new one."""
     aside = path.parent / f".{path.name}{INCOMING}{uuid.uuid4().hex[:8]}"
-    with space_needed(path):
-        try:
-            aside.write_text(text, encoding="utf-8")
-            os.replace(aside, path)
-        except BaseException:
-            aside.unlink(missing_ok=True)
-            raise
+    try:
+        aside.write_text(text, encoding="utf-8")
+        os.replace(aside, path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
 
 
 @contextlib.contextmanager
 def space_needed(target: Path) -> Iterator[None]:
     """Turns a full disk, a missing permission or a read-only place into a UserError that names ``target``.
+
+    Goes around the whole of what is to be written, so that the path named is one that the user gave.
 
     TensorFlow reports a full disk by errors of its own; they are told by their text, so that TensorFlow need not be
     imported here.

@@ -91,7 +91,7 @@ from kzoo.serving import saved_model, warmup
 from kzoo.serving.export import export
 from tests import tiny
 with strategy.scope():
-    task = kzoo.Classify(tiny.bert(dropout=0.1), labels=["no", "yes"])
+    task = kzoo.Classify(tiny.gpt2(dropout=0.1), labels=["no", "yes"])
     optimizer = keras.optimizers.Adam(0.01)
     optimizer.build(task.model.trainable_variables)
 before = task.model.get_weights()

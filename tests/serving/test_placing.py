@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from kzoo.errors import UserError
-from kzoo.serving.placing import placed, write_text
+from kzoo.serving.placing import placed, space_needed, write_text
 
 
 def left(folder):
@@ -48,7 +48,8 @@ def test_a_file_in_the_way_is_named(tmp_path):
 
 
 def test_a_full_disk_is_said_plainly_and_leaves_nothing(tmp_path):
-    with pytest.raises(UserError, match="No space is left to write .*7"), placed(tmp_path / "7") as aside:
+    target = tmp_path / "7"
+    with pytest.raises(UserError, match="No space is left to write .*7"), space_needed(target), placed(target) as aside:
         (aside / "file").write_text("half")
         raise OSError(errno.ENOSPC, "No space left on device")
     assert left(tmp_path) == []
