@@ -32,7 +32,7 @@ class TokenEmbedding(keras.layers.Layer):
 
     def call(self, token_ids):
         """Maps integers ``[B, T]`` to ``[B, T, D]``."""
-        token_ids = ops.cast(token_ids, "int32")  # Keras builds a model under a strategy from averages, which are floats
+        token_ids = ops.cast(token_ids, "int32")  # under a strategy Keras builds from averages, floats
         return ops.cast(ops.take(self.embeddings, token_ids, axis=0), self.compute_dtype)
 
     def logits(self, x):
