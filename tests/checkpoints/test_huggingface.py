@@ -4,11 +4,29 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from kzoo import tokenizers
 from kzoo.checkpoints.huggingface import load_directory, save_directory
 from kzoo.checkpoints.safetensors import Tensors
 from kzoo.errors import UserError
 from kzoo.tokenizers import ByteLevelBPE, WordPiece
 from tests import tiny
+
+_READ: dict[tuple, tokenizers.Tokenizer] = {}
+
+
+@pytest.fixture(autouse=True)
+def one_tokenizer_for_the_same_files(monkeypatch):
+    """Building WordPiece's tables takes longer than all else here: the same files are read once."""
+    load = tokenizers.load
+
+    def load_once(directory):
+        names = ("vocab.txt", "vocab.json", "merges.txt", "tokenizer_config.json")
+        key = tuple((directory / name).read_bytes() for name in names if (directory / name).is_file())
+        if len(key) < 2:
+            return load(directory)
+        return _READ[key] if key in _READ else _READ.setdefault(key, load(directory))
+
+    monkeypatch.setattr(tokenizers, "load", load_once)
 
 
 @pytest.fixture(params=["bert", "gpt2"])
