@@ -121,6 +121,7 @@ class RestClient(_Waiting):
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self.address = f"{parts.scheme}://{parts.netloc}"
         self._connection = kind(parts.hostname or "", parts.port, timeout=timeout)
+        self._names: dict[tuple[str, int | None, str | None, str], str] = {}
 
     def predict(
         self,
@@ -144,8 +145,10 @@ class RestClient(_Waiting):
         if isinstance(outputs, dict) and not _is_base64(outputs):
             return {name: _from_json(value) for name, value in outputs.items()}
         # A single output comes back without its name.
-        described = self.metadata(model, version=version, label=label)[signature or "serving_default"]["outputs"]
-        return {next(iter(described)): _from_json(outputs)}
+        target = (model, version, label, signature or "serving_default")
+        if target not in self._names:
+            self._names[target] = next(iter(self.metadata(model, version=version, label=label)[target[3]]["outputs"]))
+        return {self._names[target]: _from_json(outputs)}
 
     def status(self, model: str, *, version: int | None = None) -> dict[int, str]:
         """The state of each version."""

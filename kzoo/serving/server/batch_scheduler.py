@@ -39,7 +39,8 @@ class BatchingOptions:
         def given(name: str, default: int) -> int:
             return getattr(parameters, name).value if parameters.HasField(name) else default  # type: ignore[attr-defined]
 
-        max_batch_size = given("max_batch_size", cls.max_batch_size)
+        default = cls()
+        max_batch_size = given("max_batch_size", default.max_batch_size)
         split = bool(given("enable_large_batch_splitting", False))
         allowed = tuple(parameters.allowed_batch_sizes)  # type: ignore[attr-defined]
         if allowed and allowed[-1] != max_batch_size:
@@ -50,13 +51,13 @@ class BatchingOptions:
         return cls(
             max_batch_size=max_batch_size,
             timeout=given("batch_timeout_micros", 0) / 1e6,
-            max_enqueued_batches=given("max_enqueued_batches", cls.max_enqueued_batches),
+            max_enqueued_batches=given("max_enqueued_batches", default.max_enqueued_batches),
             allowed_batch_sizes=allowed,
             pad_variable_length_inputs=parameters.pad_variable_length_inputs,  # type: ignore[attr-defined]
             split_large_batches=split,
             max_execution_batch_size=given("max_execution_batch_size", max_batch_size) if split else max_batch_size,
             thread_pool_name=parameters.thread_pool_name.value,  # type: ignore[attr-defined]
-            threads=given("num_batch_threads", os.cpu_count() or 1),
+            threads=given("num_batch_threads", default.threads),
         )
 
     def padded_size(self, size: int) -> int:

@@ -44,6 +44,7 @@ _CORS = {
     "Access-Control-Allow-Methods": "POST, GET",
     "Access-Control-Allow-Headers": "Content-Type",
 }
+_DISCARDED = 64 << 20
 Page = Callable[[], tuple[str, bytes]]
 
 
@@ -108,15 +109,18 @@ class RestApp:
         return Response(b"", 400, self._headers)
 
     async def _body(self, request: Request) -> bytes:
-        limit = self._max_request_bytes
-        if int(request.headers.get("content-length") or 0) > limit:
-            raise _TooLarge
-        chunks, size = [], 0
+        limit, size = self._max_request_bytes, 0
+        chunks: list[bytes] = []
         async for chunk in request.stream():
-            chunks.append(chunk)
             size += len(chunk)
-            if size > limit:
-                raise _TooLarge
+            if size <= limit:
+                chunks.append(chunk)
+            elif size <= limit + _DISCARDED:
+                chunks.clear()  # read on: a caller cut off while sending would see no reply but a broken connection
+            else:
+                break
+        if size > limit:
+            raise _TooLarge
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         if body and "gzip" in request.headers.get("content-encoding", ""):
             return _unzipped(body, limit)

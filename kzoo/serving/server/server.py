@@ -266,6 +266,7 @@ class Server:
             lifespan="off",
             ws="none",
             server_header=False,
+            proxy_headers=False,
             timeout_keep_alive=75,
         )
         bound = self._bind("REST", port)
