@@ -172,9 +172,12 @@ def tell_next(home: Path, seconds: float) -> None:
     """Ends with three commands to try."""
     here = Path(sys.executable).parent
     found = shutil.which("kzoo")
-    on_path = found is not None and Path(found).parent.resolve() == here.resolve()
-    commands = "" if on_path else f"{os.path.relpath(here)}/"
+    if found is not None and Path(found).resolve().parent == here.resolve():
+        prefix = ""
+    else:
+        relative = os.path.relpath(here)
+        prefix = f"{here if relative.startswith('..') else relative}/"
     print(f"\nDone in {duration(seconds)}. Three commands to try next:\n")
-    print(f'  {commands}kzoo predict {home}/run "What did you think of the film?" "Never again."')
-    print(f"  {commands}kzoo serve {home}/bundle")
-    print(f"  {commands}tensorboard --logdir {home}", flush=True)
+    print(f'  {prefix}kzoo predict {home}/run "What did you think of the film?" "Never again."')
+    print(f"  {prefix}kzoo serve {home}/bundle")
+    print(f"  {prefix}tensorboard --logdir {home}", flush=True)

@@ -1,13 +1,93 @@
-"""``kzoo query``: runs a bundle on this machine."""
+"""``kzoo query``: asks a running server, kzoo's or TensorFlow Serving, here or elsewhere."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kzoo.cli.predict import gather, show
+from kzoo.errors import UserError
+
+if TYPE_CHECKING:
+    from kzoo.serving.client import Client
+
 
 def query(
-    bundle: Annotated[str, typer.Argument(metavar="ADDRESS", help="A folder that `kzoo bundle` wrote.")],
+    address: Annotated[
+        str,
+        typer.Argument(metavar="ADDRESS", help="host:port or http://host:port for REST, grpc://host:port for gRPC."),
+    ],
+    texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="What to ask about.")] = None,
+    model: Annotated[str, typer.Option(metavar="NAME", help="The model's name on the server.")] = "",
+    file: Annotated[str, typer.Option(metavar="PATH", help="A file with one text a line; - for standard input.")] = "",
+    signature: Annotated[str, typer.Option(metavar="NAME", help="Another entry of the model, such as generate.")] = "",
+    knobs: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A further input, the same for all texts.")
+    ] = None,
+    version: Annotated[int | None, typer.Option(min=1, help="A version; by default the newest.")] = None,
+    label: Annotated[str, typer.Option(help="A version's label instead of its number.")] = "",
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an answer.")] = 60.0,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a text, for programs.")] = False,
 ) -> None:
-    """Serve a bundle."""
+    """Ask a model server about texts, over REST or gRPC.
+
+    It may be kzoo's own server or TensorFlow Serving. Knobs (--set) may be left out over gRPC; REST wants them all.
+
+    \b
+    Examples:
+      kzoo query localhost:8501 --model reviews "A film to remember."
+      kzoo query grpc://localhost:8500 --model reviews --file texts.txt
+      kzoo query grpc://localhost:8500 --model story "Once" \\
+          --signature generate --set temperature=0.8 --set max_new_tokens=40
+    """
+    if not model:
+        raise UserError("Name the model with --model; `kzoo serve` prints the names of those it serves.")
+    texts = gather(texts, file)
+    from kzoo.serving.client import connect
+
+    client = connect(address, timeout=timeout)
+    try:
+        chosen: dict[str, Any] = {"version": version, "label": label or None}
+        inputs = {text_input(client, model, signature, chosen): texts, **spread(knobs or [], len(texts))}
+        outputs = client.predict(model, inputs, signature=signature or None, **chosen)
+    finally:
+        client.close()
+    rows = {name: array.tolist() for name, array in outputs.items()}
+    answers = [dict(zip(rows, values, strict=True)) for values in zip(*rows.values(), strict=True)]
+    show(texts, answers, json=json or not sys.stdout.isatty())
+
+
+def text_input(client: Client, model: str, signature: str, chosen: dict[str, Any]) -> str:
+    """Returns the name of the signature's input for texts, as the server describes it."""
+    signatures = client.metadata(model, **chosen)
+    name = signature or "serving_default"
+    if name not in signatures:
+        raise UserError(f"{model} has no signature {name}; it has {', '.join(signatures)}.")
+    inputs = signatures[name]["inputs"]
+    strings = [key for key, entry in inputs.items() if entry["dtype"] == "string"]
+    if len(strings) != 1:
+        described = ", ".join(f"{key} ({entry['dtype']})" for key, entry in inputs.items())
+        raise UserError(f"kzoo query asks with one text a row; {model}'s signature {name} takes {described}.")
+    return strings[0]
+
+
+def spread(knobs: list[str], count: int) -> dict[str, list[Any]]:
+    """Returns each ``KEY=VALUE`` as a list of one value a row: a number where it is one."""
+    inputs = {}
+    for knob in knobs:
+        key, equals, value = knob.partition("=")
+        if not equals or not key:
+            raise UserError(f"--set takes KEY=VALUE, as in temperature=0.8. Received: {knob!r}.")
+        inputs[key] = [_number(value)] * count
+    return inputs
+
+
+def _number(value: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(value)
+        except ValueError:
+            continue
+    return value

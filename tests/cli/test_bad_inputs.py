@@ -1,6 +1,11 @@
 """What a user may get wrong: one sentence on standard error, exit code 2, no traceback, no half-written file."""
 
+import socket
+
 import pytest
+
+from kzoo.cli.query import spread
+from kzoo.errors import UserError
 
 
 @pytest.fixture
@@ -197,3 +202,38 @@ def test_a_folder_that_is_no_bundle(refuse, tmp_path):
 def test_no_data_and_no_run(refuse):
     said = refuse("evaluate", "minilm-l6-v2")
     assert said == "Name the data to measure on: minilm-l6-v2 is not a run's folder, so it held no rows out.\n"
+
+
+# -- queries -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_query_without_a_model(refuse):
+    assert refuse("query", "localhost:8501", "a text").startswith("Name the model with --model")
+
+
+def test_an_address_that_is_none(refuse):
+    said = refuse("query", "localhost", "a text", "--model", "m")
+    assert said == "A server's address is http://host:port or grpc://host:port. Received 'localhost'.\n"
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_an_address_where_nobody_listens(refuse, scheme):
+    with socket.socket() as taken:  # bound, and not listening: nobody else can take the port meanwhile
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        said = refuse("query", f"{scheme}://127.0.0.1:{port}", "a text", "--model", "m", "--timeout", "5")
+    assert said.startswith("No server answers")
+    assert f"127.0.0.1:{port}" in said
+
+
+def test_a_knob_without_a_value():
+    with pytest.raises(UserError, match=r"--set takes KEY=VALUE, as in temperature=0.8. Received: 'temperature'."):
+        spread(["temperature"], 2)
+
+
+def test_knobs_are_spread_over_the_texts():
+    assert spread(["top_k=4", "temperature=0.5", "style=terse"], 2) == {
+        "top_k": [4, 4],
+        "temperature": [0.5, 0.5],
+        "style": ["terse", "terse"],
+    }

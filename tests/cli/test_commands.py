@@ -1,0 +1,192 @@
+"""The commands on a tiny model, from training to a served answer."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+import kzoo
+from tests import tiny
+
+LABELS = ["bad", "good"]
+ROWS = [("a good film", "good"), ("a bad film", "bad"), ("it was not bad at all", "good"), ("bad, bad", "bad")] * 4
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory):
+    """A CSV of labelled texts."""
+    path = tmp_path_factory.mktemp("data") / "reviews.csv"
+    path.write_text("text,label\n" + "".join(f'"{text}",{label}\n' for text, label in ROWS))
+    return path
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    """A saved tiny classifier."""
+    return kzoo.Classify(tiny.pretrained("bert"), labels=LABELS).save(tmp_path_factory.mktemp("saved") / "classifier")
+
+
+@pytest.fixture(scope="module")
+def writer(tmp_path_factory):
+    """A saved tiny language model."""
+    task = kzoo.Generate(tiny.pretrained("gpt2"), max_new_tokens=4)
+    return task.save(tmp_path_factory.mktemp("saved") / "writer")
+
+
+def test_predict_prints_one_json_object_a_text_into_a_pipe(run, classifier):
+    answer = run("predict", str(classifier), "a good film", "Schön")
+    assert answer.exit_code == 0, answer.output
+    first, second = map(json.loads, answer.stdout.splitlines())
+    assert (first["input"], second["input"]) == ("a good film", "Schön")
+    assert first["label"] in LABELS
+    assert sum(second["scores"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_predict_reads_a_file(run, classifier, tmp_path):
+    path = tmp_path / "texts.txt"
+    path.write_text("a good film\n\nbad\n")
+    lines = run("predict", str(classifier), "--file", str(path)).stdout.splitlines()
+    assert [json.loads(line)["input"] for line in lines] == ["a good film", "", "bad"]
+
+
+def test_predict_refuses_another_task_than_the_model_was_saved_for(run, classifier):
+    answer = run("predict", str(classifier), "a text", "--task", "embed")
+    assert (answer.exit_code, answer.stderr) == (
+        2,
+        f"error: {classifier} was saved for the task classify, not embed.\n",
+    )
+
+
+def test_generate_prints_prompt_and_continuation(run, writer):
+    answer = run("generate", str(writer), "the film", "a good", "--max-new-tokens", "2")
+    assert answer.exit_code == 0, answer.output
+    assert answer.stdout.startswith("the film")
+    assert "\na good" in answer.stdout
+
+
+def test_generate_gives_the_same_text_for_the_same_seed(run, writer):
+    ask = ("generate", str(writer), "the film", "--temperature", "2", "--json")
+    first, again = (run(*ask, "--seed", "1").stdout for _ in range(2))
+    assert json.loads(first)["prompt"] == "the film"
+    assert first == again
+
+
+def test_generate_refuses_more_than_the_model_was_saved_for(run, writer):
+    answer = run("generate", str(writer), "the film", "--max-new-tokens", "5")
+    assert answer.exit_code == 2
+    assert "must not exceed the task's 4" in answer.stderr
+
+
+def test_evaluate_measures_with_an_interval(run, classifier, reviews):
+    answer = run("evaluate", str(classifier), str(reviews), "--json")
+    assert answer.exit_code == 0, answer.output
+    results = json.loads(answer.stdout)
+    low, high = results["accuracy_interval_95"]
+    assert results["examples"] == len(ROWS)
+    assert 0 <= low <= results["accuracy"] <= high <= 1
+    labels = [one["label"] for one in kzoo.load_task(classifier).predict([text for text, _ in ROWS])]
+    right = sum(label == expected for label, (_, expected) in zip(labels, ROWS, strict=True))
+    assert results["accuracy"] == pytest.approx(right / len(ROWS))
+
+
+def test_evaluate_takes_other_names_of_columns(run, classifier, reviews, tmp_path):
+    path = tmp_path / "other.csv"
+    path.write_text(reviews.read_text().replace("text,label", "review,sentiment"))
+    answer = run("evaluate", str(classifier), str(path), "--text", "review", "--label", "sentiment", "--json")
+    assert json.loads(answer.stdout)["examples"] == len(ROWS)
+
+
+def test_evaluate_says_which_column_is_missing(run, classifier, reviews):
+    answer = run("evaluate", str(classifier), str(reviews), "--label", "sentiment")
+    assert answer.exit_code == 2
+    assert answer.stderr.startswith(f"error: {reviews}:1: there is no column 'sentiment'")
+
+
+def test_evaluate_refuses_a_label_that_the_model_does_not_know(run, classifier, tmp_path):
+    path = tmp_path / "wrong.csv"
+    path.write_text("text,label\na film,fair\n")
+    answer = run("evaluate", str(classifier), str(path))
+    assert answer.exit_code == 2
+    assert "'fair'" in answer.stderr
+
+
+def test_a_run_from_config_to_evaluation(run, classifier, reviews, tmp_path):
+    config = tmp_path / "run.yaml"
+    config.write_text(
+        f"model: {{name: {classifier}}}\n"
+        f"task: {{name: classify, labels: {LABELS}}}\n"
+        f"data: {{train: {reviews}, held_out: 0.25, stratify: label}}\n"
+        "training: {epochs: 1, batch_size: 4, learning_rate: 1e-3}\n"
+        f"output: {tmp_path / 'run'}\n"
+    )
+    trained = run("train", str(config), "training.epochs=2")
+    assert trained.exit_code == 0, trained.output
+    assert "Held-out accuracy" in trained.stderr
+    assert {"config.yaml", "metrics.json", "model", "tensorboard"} <= {one.name for one in (tmp_path / "run").iterdir()}
+
+    measured = run("evaluate", str(tmp_path / "run"), "--json")
+    assert measured.exit_code == 0, measured.output
+    validation = json.loads((tmp_path / "run" / "metrics.json").read_text())["validation"]
+    assert json.loads(measured.stdout)["accuracy"] == pytest.approx(validation["accuracy"])
+    assert json.loads(measured.stdout)["examples"] == 4
+
+    answered = run("predict", str(tmp_path / "run"), "a good film")
+    assert json.loads(answered.stdout)["label"] in LABELS
+
+
+def test_from_export_to_answers_over_rest_and_grpc(run, classifier, tmp_path):
+    exported = run("export", str(classifier), str(tmp_path / "export"))
+    assert exported.exit_code == 0, exported.output
+    assert exported.stdout == f"{tmp_path / 'export'}\n"
+    again = run("export", str(classifier), str(tmp_path / "export"))
+    assert again.exit_code == 2
+    assert "exists" in again.stderr
+
+    bundled = run("bundle", str(tmp_path / "bundle"), f"reviews={tmp_path / 'export'}")
+    assert bundled.exit_code == 0, bundled.output
+    assert "version 1" in bundled.stderr
+
+    expected = json.loads(run("predict", str(classifier), "a good film").stdout)
+    with served(tmp_path / "bundle") as (rest, grpc):
+        for address in (rest, f"grpc://{grpc}"):
+            answer = run("query", address, "--model", "reviews", "a good film")
+            assert answer.exit_code == 0, answer.output
+            told = json.loads(answer.stdout)
+            assert told["label"] == expected["label"]
+            assert told["scores"] == pytest.approx(expected["scores"], abs=1e-5)
+        absent = run("query", rest, "--model", "reviws", "a good film")
+        assert (absent.exit_code, absent.stdout) == (2, "")
+        assert absent.stderr.startswith("error: Servable not found")
+        other = run("query", rest, "--model", "reviews", "a good film", "--signature", "generate")
+        assert other.stderr == "error: reviews has no signature generate; it has serving_default.\n"
+
+
+class served:  # noqa: N801 (used as a function)
+    """Runs `kzoo serve` in a process of its own; ends it as an operator would, and insists that it ends in order."""
+
+    def __init__(self, bundle):
+        ports = ["--rest-port", "0", "--grpc-port", "0", "--runner", "embedded"]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "kzoo", "serve", str(bundle), *ports],
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        )
+
+    def __enter__(self):
+        said = ""
+        for line in self.process.stderr:
+            said += line
+            if "Ctrl-C stops" in line:
+                return re.search(r"REST (\S+), gRPC (\S+)", said).groups()
+        raise AssertionError(said)
+
+    def __exit__(self, *_):
+        self.process.send_signal(signal.SIGTERM)
+        _, said = self.process.communicate(timeout=60)
+        assert said.endswith("Stopped.\n")
+        assert self.process.returncode == 0
