@@ -47,6 +47,11 @@ class RunFolder:
         """Whether the run has ended and its model is there."""
         return self.metrics.is_file() and self.model.is_dir()
 
+    @property
+    def has_work(self) -> bool:
+        """Whether something would be lost with the folder: a checkpoint, or a model."""
+        return self.model.is_dir() or any(self.checkpoints.glob("step-*"))
+
     def claim(self, config: Mapping[str, Any]) -> None:
         """Makes the folder this config's, or makes sure that it is.
 
@@ -56,7 +61,10 @@ class RunFolder:
         if self.config.is_file():
             old = parse_yaml(self.config.read_text(encoding="utf-8"), where=str(self.config))
             lines = differences(_bound(old or {}), _bound(config))
-            if lines:
+            if lines and not self.has_work:  # that run never came so far
+                shutil.rmtree(self.tokenizer, ignore_errors=True)
+                shutil.rmtree(self.tensorboard, ignore_errors=True)
+            elif lines:
                 raise UserError(
                     f"{self.path} holds a run of another config. What differs (there -> here):\n  "
                     + "\n  ".join(lines)

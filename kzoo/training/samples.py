@@ -60,8 +60,5 @@ class Samples(keras.callbacks.Callback):
 
 
 def _markdown(prompt: str, text: str) -> str:
-    """The prompt in bold, line breaks kept, nothing else read as Markdown."""
-    quoted = [line for line in (prompt + "\u0000" + text).split("\n")]
-    lines = "\n".join(f"    {line}" for line in quoted)
-    before, _, after = lines.partition("\u0000")
-    return f"{before}⟶{after}"
+    """Both as they are, an arrow between them; the indent keeps Markdown from reading anything into them."""
+    return "\n".join(f"    {line}" for line in f"{prompt}⟶{text}".split("\n"))

@@ -5,7 +5,7 @@ import signal
 import sys
 
 import keras
-from letter_tasks import LetterTask, words
+from tests.training.letter_tasks import LetterTask, words
 
 from kzoo.training.interrupt import Interrupted
 from kzoo.training.run import fit

@@ -11,20 +11,19 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from letter_tasks import LetterTask, words
+from tests.training.letter_tasks import LetterTask, words
 
 from kzoo.errors import UserError
 from kzoo.training.interrupt import Interrupted, StopRequest
 from kzoo.training.run import fit
 
-PROGRAM = Path(__file__).with_name("letters_run.py")
+ROOT = Path(__file__).parents[2]
 
 
 def start(folder, *interruption):
-    path = os.pathsep.join([str(Path(__file__).parents[2]), str(PROGRAM.parent)])
     return subprocess.Popen(
-        [sys.executable, str(PROGRAM), str(folder), *map(str, interruption)],
-        env={**os.environ, "PYTHONPATH": path},
+        [sys.executable, "-m", "tests.training.letters_run", str(folder), *map(str, interruption)],
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -98,7 +97,7 @@ def test_a_complete_run_is_left_as_it_is_and_fills_the_task(tmp_path, monkeypatc
 
 
 def test_without_a_folder_ctrl_c_says_that_nothing_was_saved():
-    from letters_run import SignalAfter
+    from tests.training.letters_run import SignalAfter
 
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(Interrupted) as raised:
@@ -152,7 +151,7 @@ def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_good_checkpoint(tm
 
 def test_other_data_than_the_checkpoint_saw_is_refused(tmp_path):
     settings = dict(run_folder=tmp_path, epochs=2, batch_size=16, say=lambda text: None, logging={"progress": "none"})
-    from letters_run import SignalAfter
+    from tests.training.letters_run import SignalAfter
 
     with pytest.raises(Interrupted):
         fit(LetterTask(), words(), callbacks=[SignalAfter("SIGINT", 3)], **settings)

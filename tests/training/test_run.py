@@ -3,7 +3,7 @@ import json
 import keras
 import numpy as np
 import pytest
-from letter_tasks import LetterTask, words
+from tests.training.letter_tasks import LetterTask, words
 
 from kzoo.errors import UserError
 from kzoo.training.config_file import parse_yaml
@@ -98,6 +98,15 @@ def test_a_run_of_another_config_is_not_overwritten(tmp_path):
     assert "training.learning_rate: 0.02 -> 0.01" in str(raised.value)
     assert "training.batch_size: 16 -> 8" in str(raised.value)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_a_run_that_never_came_so_far_does_not_block_its_folder(tmp_path):
+    with pytest.raises(UserError, match="warmup must not be longer"):
+        run(run_folder=tmp_path, warmup=50)
+    assert (tmp_path / "config.yaml").is_file()
+    run(run_folder=tmp_path, warmup=5)
+    config = parse_yaml((tmp_path / "config.yaml").read_text(), where="config.yaml")
+    assert config["training"]["warmup"] == 5
 
 
 def test_a_folder_of_something_else_is_not_used(tmp_path):

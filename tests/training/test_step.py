@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from letter_tasks import LetterTask, words
+from tests.training.letter_tasks import LetterTask, words
 
 from kzoo.data.batching import Batches
 from kzoo.training.optimizer import adamw

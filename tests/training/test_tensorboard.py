@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from letter_tasks import LetterTask, words
-from letters_run import SignalAfter
+from tests.training.letter_tasks import LetterTask, words
+from tests.training.letters_run import SignalAfter
 
 from kzoo.data.batching import Batches
 from kzoo.training.interrupt import Interrupted

@@ -1,7 +1,6 @@
 """MirroredStrategy on two logical CPU devices, whose replicas see unequal numbers of real targets."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +11,9 @@ import pytest
 
 @pytest.fixture(scope="module")
 def results():
-    here = Path(__file__).parent
     process = subprocess.run(
-        [sys.executable, str(here / "two_devices.py")],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(here.parents[1]), str(here)])},
+        [sys.executable, "-m", "tests.training.two_devices"],
+        cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
     )

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import tensorflow as tf
-from letter_tasks import LetterTask, words
+from tests.training.letter_tasks import LetterTask, words
 
 from kzoo.training.run import fit
 from kzoo.training.strategy import choose
