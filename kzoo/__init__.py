@@ -21,22 +21,37 @@ if TYPE_CHECKING:
     from kzoo import checkpoints, cli, data, generation, layers, metrics, models, serving, tasks, tokenizers, training
     from kzoo.checkpoints.pretrained import Pretrained, fresh
     from kzoo.data import pull
+    from kzoo.serving.bundle import bundle
+    from kzoo.serving.client import connect
+    from kzoo.serving.export import export
+    from kzoo.serving.launch import serve
     from kzoo.tasks.classify import Classify
     from kzoo.tasks.embed import Embed
     from kzoo.tasks.generate import Generate
     from kzoo.tasks.load import load, load_task
     from kzoo.tasks.task import Task
+    from kzoo.training.evaluate import evaluate
+    from kzoo.training.run import Run, fit
+    from kzoo.training.train import train
 
 _HOMES = {
     "Classify": "kzoo.tasks.classify",
     "Embed": "kzoo.tasks.embed",
     "Generate": "kzoo.tasks.generate",
     "Pretrained": "kzoo.checkpoints.pretrained",
+    "Run": "kzoo.training.run",
     "Task": "kzoo.tasks.task",
+    "bundle": "kzoo.serving.bundle",
+    "connect": "kzoo.serving.client",
+    "evaluate": "kzoo.training.evaluate",
+    "export": "kzoo.serving.export",
+    "fit": "kzoo.training.run",
     "fresh": "kzoo.checkpoints.pretrained",
     "load": "kzoo.tasks.load",
     "load_task": "kzoo.tasks.load",
     "pull": "kzoo.data",
+    "serve": "kzoo.serving.launch",
+    "train": "kzoo.training.train",
 }
 _ROOMS = (
     "layers",
@@ -57,13 +72,21 @@ __all__ = [
     "Embed",
     "Generate",
     "Pretrained",
+    "Run",
     "Task",
     "UserError",
     "__version__",
+    "bundle",
+    "connect",
+    "evaluate",
+    "export",
+    "fit",
     "fresh",
     "load",
     "load_task",
     "pull",
+    "serve",
+    "train",
 ]
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kzoo.cli.output import count, duration, print_table
+from kzoo.cli.serve import Runner
 
 if TYPE_CHECKING:
     from kzoo.serving.launch import Served
@@ -34,7 +35,9 @@ def demo(
     rows: Annotated[
         int | None, typer.Option(min=100, help="Learn from so many reviews only: quicker, and less accurate.")
     ] = None,
-    runner: Annotated[str, typer.Option(help="auto, tensorflow_model_server, docker or embedded.")] = "auto",
+    runner: Annotated[
+        Runner, typer.Option(metavar="NAME", help="auto, tensorflow_model_server, docker or embedded.")
+    ] = "auto",
 ) -> None:
     """Do the zoo's main job on real input, in under ten minutes on two cores.
 
@@ -118,7 +121,7 @@ def bundle_export(exported: Path, folder: Path) -> Path:
     return path
 
 
-def serve_and_ask(bundled: Path, runner: str) -> None:
+def serve_and_ask(bundled: Path, runner: Runner) -> None:
     """Starts a server on free ports of this machine, asks it both ways, and stops it."""
     from kzoo.serving.launch import serve
 

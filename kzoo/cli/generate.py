@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from kzoo.cli.opening import MODEL_HELP
 from kzoo.cli.output import print_json
 from kzoo.errors import UserError
+
+if TYPE_CHECKING:
+    from kzoo.tasks.generate import Generate
 
 
 def generate(
@@ -41,8 +44,8 @@ def generate(
         raise UserError("--top-k and --top-p draw at random, so they need a --temperature above 0, for example 0.8.")
     from kzoo.cli.opening import open_task
 
-    length = {} if max_new_tokens is None else {"max_new_tokens": max_new_tokens}
-    task = open_task(model, task="generate", **length)
+    length: dict[str, Any] = {} if max_new_tokens is None else {"max_new_tokens": max_new_tokens}
+    task = cast("Generate", open_task(model, task="generate", **length))
     knobs = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     knobs = length | {name: value for name, value in knobs.items() if value is not None}
     for prompt, text in zip(prompts, task.generate(prompts, seed=seed, **knobs), strict=True):

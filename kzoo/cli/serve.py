@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from kzoo.cli.output import duration, say
+
+Runner = Literal["auto", "tensorflow_model_server", "docker", "embedded"]  # as in kzoo.serving.launch
 
 
 def serve(
     bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A folder that `kzoo bundle` wrote.")],
     rest_port: Annotated[int, typer.Option(min=0, max=65535, help="REST and metrics; 0 takes a free one.")] = 8501,
     grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="gRPC; 0 takes a free one.")] = 8500,
-    runner: Annotated[str, typer.Option(help="auto, tensorflow_model_server, docker or embedded.")] = "auto",
+    runner: Annotated[
+        Runner, typer.Option(metavar="NAME", help="auto, tensorflow_model_server, docker or embedded.")
+    ] = "auto",
     host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
     timeout: Annotated[float, typer.Option(min=1, help="Seconds until every model must answer.")] = 600.0,
 ) -> None:

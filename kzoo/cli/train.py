@@ -37,13 +37,9 @@ def train(
         say(f"Held-out accuracy {validation['accuracy']:.4f} (95% interval {low:.4f} to {high:.4f}).")
     elif "perplexity" in validation:
         say(f"Held-out perplexity {validation['perplexity']:.2f}.")
-    name = run.folder.name
-    ask = (
-        f'generate {run.folder} "Once upon a time"'
-        if run.task.name == "generate"
-        else f'predict {run.folder} "A text."'
-    )
-    say(f"The run lies in {run.folder}. Next: kzoo {ask}, or kzoo export {run.folder} exports/{name}")
+    folder = Path(run.folder or "")
+    ask = f'generate {folder} "Once upon a time"' if run.task.name == "generate" else f'predict {folder} "A text."'
+    say(f"The run lies in {folder}. Next: kzoo {ask}, or kzoo export {folder} exports/{folder.name}")
 
 
 def find_config(config: str) -> Path:

@@ -2,6 +2,7 @@ import errno
 import json
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 import typer
@@ -147,3 +148,10 @@ def test_a_command_that_does_not_exist(run):
     answer = run("sevre")
     assert answer.exit_code == 2
     assert "No such command 'sevre'" in answer.stderr
+
+
+def test_the_runners_are_those_of_serving():
+    from kzoo.cli.serve import Runner
+    from kzoo.serving.launch import RUNNERS
+
+    assert get_args(Runner) == RUNNERS
