@@ -46,8 +46,8 @@ def generate(
 
     length: dict[str, Any] = {} if max_new_tokens is None else {"max_new_tokens": max_new_tokens}
     task = cast("Generate", open_task(model, task="generate", **length))
-    knobs = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
-    knobs = length | {name: value for name, value in knobs.items() if value is not None}
+    given = length | {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+    knobs = {name: value for name, value in given.items() if value is not None}
     for prompt, text in zip(prompts, task.generate(prompts, seed=seed, **knobs), strict=True):
         if json:
             print_json({"prompt": prompt, "text": text})
