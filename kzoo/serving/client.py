@@ -79,9 +79,7 @@ def connect(address: str, *, timeout: float = 60.0) -> Client:
     except ValueError:
         complete = False
     if parts.scheme not in ("http", "https", "grpc") or not complete:
-        raise UserError(
-            f"A server's address is http://host:port or grpc://host:port. Received {address!r}."
-        )
+        raise UserError(f"A server's address is http://host:port or grpc://host:port. Received {address!r}.")
     if parts.scheme == "grpc":
         return GrpcClient(parts.netloc, timeout=timeout)
     return RestClient(f"{parts.scheme}://{parts.netloc}", timeout=timeout)
@@ -262,9 +260,7 @@ class GrpcClient(_Waiting):
         _choose(request.model_spec, model, version, None)
         response = self._ask(self._models.GetModelStatus, request)
         names = type(response).DESCRIPTOR.file.message_types_by_name["ModelVersionStatus"].enum_types_by_name["State"]
-        return {
-            entry.version: names.values_by_number[entry.state].name for entry in response.model_version_status
-        }
+        return {entry.version: names.values_by_number[entry.state].name for entry in response.model_version_status}
 
     def metadata(self, model: str, *, version: int | None = None, label: str | None = None) -> dict[str, Any]:
         """Signatures by name."""

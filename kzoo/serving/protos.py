@@ -137,10 +137,7 @@ def parse_binary(data: bytes, message_class: type[M], *, where: str = "the data"
 
 def _unknown(message: Message) -> list[tuple[str, int]]:
     """The unknown fields of a message and of all within it, as (message name, number)."""
-    found = [
-        (message.DESCRIPTOR.name, field.field_number)
-        for field in unknown_fields.UnknownFieldSet(message)  # type: ignore[abstract, attr-defined]
-    ]
+    found = [(message.DESCRIPTOR.name, field.field_number) for field in unknown_fields.UnknownFieldSet(message)]
     for field, value in message.ListFields():
         if field.message_type is None:
             continue

@@ -70,8 +70,8 @@ def script():
 
 def test_outputs_are_arrays(script):
     script.reply("/v1/models/m:predict", {"outputs": {
-        "label": ["a", "é"], "score": [[0.5, math.nan], [1.0, math.inf]], "data_bytes": [{"b64": "/w=="}, {"b64": "YQ=="}],
-        "count": [1, 2], "flag": [True, False],
+        "label": ["a", "é"], "score": [[0.5, math.nan], [1.0, math.inf]],
+        "data_bytes": [{"b64": "/w=="}, {"b64": "YQ=="}], "count": [1, 2], "flag": [True, False],
     }})  # fmt: skip
     client = connect(script.address)
     outputs = client.predict("m", {"text": np.array(["x", "y"]), "raw": [b"\xff"], "n": np.arange(2)})
@@ -169,6 +169,10 @@ import tensorflow as tf
 request.inputs["x"].CopyFrom(tf.make_tensor_proto([1.0]))
 assert tf.constant([1, 2]).numpy().tolist() == [1, 2]
 assert stubs.load("tensor_pb2").TensorProto is type(tf.make_tensor_proto(1))
+import keras
+model = keras.Sequential([keras.layers.Dense(1)])
+model.compile("sgd", "mse")
+model.fit(tf.ones((2, 3)), tf.ones((2, 1)), verbose=0)
 """
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240)
     assert ended.returncode == 0, ended.stderr

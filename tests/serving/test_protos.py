@@ -63,8 +63,8 @@ def test_the_wire_format_is_that_of_the_numbers():
 @pytest.mark.parametrize(
     "text, reason",
     [
-        ("max_batch_size { value: 3 }\nmax_batch { value: 3 }", 'line 2 is not a valid BatchingParameters: Message type '
-         '"tensorflow.serving.BatchingParameters" has no field named "max_batch"'),
+        ("max_batch_size { value: 3 }\nmax_batch { value: 3 }", 'line 2 is not a valid BatchingParameters: Message '
+         'type "tensorflow.serving.BatchingParameters" has no field named "max_batch"'),
         ("max_batch_size: 3", "line 1 is not a valid BatchingParameters"),
         ('max_batch_size { value: "3" }', "line 1 is not a valid BatchingParameters"),
         ("max_batch_size { value: 3 }\n\nmax_batch_size { value: 4 }", "line 3 is not a valid BatchingParameters"),

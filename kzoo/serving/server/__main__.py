@@ -13,7 +13,7 @@ import threading
 from collections.abc import Sequence
 
 from kzoo.errors import UserError
-from kzoo.serving.server import flags
+from kzoo.serving.server import flags, runtime
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     stop = threading.Event()
 
     def ask_to_stop(number: int, _: object) -> None:
@@ -38,7 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in given.unheeded:
             logging.getLogger("kzoo.serving").info("--%s has no effect on the embedded server", name)
         server = given.server()
-        starting = threading.Thread(target=_start, args=(server, failures := []), daemon=True)
+        _load_runtime(arguments)
+        failures: list[BaseException] = []
+        starting = threading.Thread(target=_start, args=(server, failures), daemon=True)
         starting.start()
         while starting.is_alive() and not stop.is_set():  # loading may take minutes, and may be given up
             starting.join(0.1)
@@ -53,6 +56,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os._exit(0)  # nothing is served yet
     server.stop()
     return 0
+
+
+def _load_runtime(arguments: Sequence[str]) -> None:
+    """Load as little of TensorFlow as a server needs; all of it, in a fresh process, should that not work."""
+    if os.environ.get("KZOO_SERVER_LEAN") == "0":
+        return
+    try:
+        runtime.lean()
+    except Exception as error:
+        logging.getLogger("kzoo.serving").warning("Starting again with all of TensorFlow: %s", error)
+        command = [sys.executable, "-m", "kzoo.serving.server", *arguments]
+        os.execve(sys.executable, command, {**os.environ, "KZOO_SERVER_LEAN": "0"})
 
 
 def _start(server: flags.Server, failures: list[BaseException]) -> None:

@@ -207,9 +207,7 @@ class BatchScheduler:
         """Put a request into its queue's open batch, or open another."""
         options = queue.options
         if task.size > options.max_batch_size:
-            raise invalid(
-                f"Task size {task.size} is larger than maximum input batch size {options.max_batch_size}"
-            )
+            raise invalid(f"Task size {task.size} is larger than maximum input batch size {options.max_batch_size}")
         with self._changed:
             room = -1  # no batch is open; with 0 an open one would take an empty request
             if queue.batches and not queue.batches[-1].closed:

@@ -85,9 +85,7 @@ class BatchingRunner:
             self._metrics.queuing_latency(self._options.thread_pool_name, now - piece.task.enqueued)
         deadlines = [piece.task.deadline for piece in batch.pieces]
         if all(deadline is not None and deadline <= now for deadline in deadlines):
-            raise StatusError(
-                Code.RESOURCE_EXHAUSTED, "Run() timeout exceeded while waiting in batching queue"
-            )
+            raise StatusError(Code.RESOURCE_EXHAUSTED, "Run() timeout exceeded while waiting in batching queue")
         # The batch has as long as its most patient request.
         latest = None if None in deadlines else max(deadline for deadline in deadlines if deadline is not None)
         size = self._options.padded_size(batch.size) if batch.size else 0

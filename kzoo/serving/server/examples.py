@@ -11,6 +11,7 @@ import numpy as np
 from kzoo.serving.server.errors import Code, StatusError, invalid
 from kzoo.serving.server.servable import Servable, find_signature
 from kzoo.serving.server.signatures import DEFAULT, Signature
+from kzoo.serving.tensors import dtype_of
 
 CLASSIFY = "tensorflow/serving/classify"
 REGRESS = "tensorflow/serving/regress"
@@ -123,7 +124,7 @@ def _classification_outputs(signature: Signature) -> list[str]:
         raise invalid(f"Expected one or two output Tensors, found {len(signature.outputs)}")
     if "inputs" not in signature.tensors:
         raise invalid(f"No classification inputs found in SignatureDef: {signature.definition}")
-    aliases = [alias for alias in ("classes", "scores") if alias in signature.outputs]
+    aliases: list[str] = [alias for alias in ("classes", "scores") if alias in signature.outputs]
     if not aliases:
         raise invalid(
             'Expected classification signature outputs to contain at least one of "classes" or "scores". '
@@ -181,6 +182,4 @@ def _regression(array: np.ndarray, count: int) -> np.ndarray:
 
 
 def _proto_name(array: np.ndarray) -> str:
-    from kzoo.serving.tensors import dtype_of
-
     return dtype_of(array).proto_name

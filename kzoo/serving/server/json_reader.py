@@ -200,9 +200,9 @@ def _number(body: bytes, at: int) -> tuple[int | float, int]:
         after, is_float = exponent.end(), True
     text = body[at:after]
     if not is_float and len(text) < 21:
-        value = int(text)
-        if -(1 << 63) <= value < (1 << 64):
-            return value, after
+        whole = int(text)
+        if -(1 << 63) <= whole < (1 << 64):
+            return whole, after
     value = float(text)
     if value in (float("inf"), float("-inf")) and not is_float:
         raise _fail("Number too big to be stored in double.", at)

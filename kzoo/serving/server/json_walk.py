@@ -19,9 +19,7 @@ from kzoo.serving.tensors import STRING, DataType
 
 
 def _type_error(value: Any, dtype: DataType) -> StatusError:
-    return invalid(
-        f"JSON Value: {debug_string(value)} Type: {type_name(value)} is not of expected type: {dtype.name}"
-    )
+    return invalid(f"JSON Value: {debug_string(value)} Type: {type_name(value)} is not of expected type: {dtype.name}")
 
 
 def type_name(value: Any) -> str:
@@ -144,9 +142,7 @@ def rows(instances: list, inputs: Mapping[str, DataType]) -> dict[str, np.ndarra
                 f"Failed to process element: {index} of 'instances' list. JSON object: {debug_string(row)} keys must "
                 f"be equal to: {','.join(sorted(inputs))}"
             )
-    return {
-        name: _array(values[name], [len(instances), *shapes[name]], dtype, name) for name, dtype in inputs.items()
-    }
+    return {name: _array(values[name], [len(instances), *shapes[name]], dtype, name) for name, dtype in inputs.items()}
 
 
 def _add_row(
@@ -158,7 +154,8 @@ def _add_row(
 ) -> None:
     if name not in inputs:
         raise invalid(f"JSON object: does not have named input: {name}")
-    shape, row = _shape_of(value), []
+    shape = _shape_of(value)
+    row: list[Any] = []
     _guarded_walk(value, shape, inputs[name], row, name)
     if name not in shapes:
         shapes[name] = shape
@@ -189,7 +186,8 @@ def columns(values: Any, inputs: Mapping[str, DataType]) -> dict[str, np.ndarray
     for name, dtype in sorted(inputs.items()):
         if name not in values:
             raise invalid(f"Missing named input: {name} in 'inputs' object.")
-        shape, flat = _shape_of(values[name]), []
+        shape = _shape_of(values[name])
+        flat: list[Any] = []
         _guarded_walk(values[name], shape, dtype, flat, name)
         arrays[name] = _array(flat, shape, dtype, name)
     return arrays

@@ -125,7 +125,7 @@ def outputs(arrays: Mapping[str, np.ndarray]) -> bytes:
     if not arrays:
         raise invalid("Cannot convert empty tensor map to JSON")
     if len(arrays) == 1:
-        (name, array), = arrays.items()
+        ((name, array),) = arrays.items()
         return encode('{\n    "outputs": ' + _indented(name, array, 1) + "\n}")
     members = [f"        {_quote(name)}: {_indented(name, array, 2)}" for name, array in arrays.items()]
     return encode('{\n    "outputs": {\n' + ",\n".join(members) + "\n    }\n}")
@@ -166,4 +166,3 @@ def regressions(values: np.ndarray) -> bytes:
 def error(message: str) -> bytes:
     """The reply to a request that failed."""
     return encode('{\n    "error": ' + _quote(message) + "\n}")
-

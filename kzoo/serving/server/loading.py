@@ -47,9 +47,7 @@ class Loader:
             raise
         self._metrics.load(path, "success", time.perf_counter() - start)
         try:
-            servable = Servable(
-                name, version, session, metrics=self._metrics, batching=batching, xla=self._options.xla
-            )
+            servable = Servable(name, version, session, metrics=self._metrics, batching=batching, xla=self._options.xla)
         except Exception:
             session.close()
             raise
@@ -77,10 +75,10 @@ class Loader:
             raise invalid(str(error)) from None
 
     def _session_config(self) -> Any:
-        import tensorflow as tf
+        from tensorflow.core.protobuf import config_pb2
 
         options = self._options
-        config = tf.compat.v1.ConfigProto(
+        config = config_pb2.ConfigProto(
             intra_op_parallelism_threads=options.intra_op_threads, inter_op_parallelism_threads=options.inter_op_threads
         )
         if options.gpu_memory_fraction:
@@ -88,4 +86,3 @@ class Loader:
         else:
             config.gpu_options.allow_growth = True
         return config
-

@@ -290,9 +290,7 @@ def _checked(config: Any, old: Mapping[str, Any]) -> dict[str, Any]:
         models[model.name] = model
     for name, model in models.items():
         if not os.path.isabs(model.base_path):
-            raise invalid(
-                f"Expected model {name} to have an absolute path or URI; got base_path()={model.base_path}"
-            )
+            raise invalid(f"Expected model {name} to have an absolute path or URI; got base_path()={model.base_path}")
         platform = _platform(model)
         if platform != "tensorflow":
             raise invalid(f"Model {name} requests unsupported platform {platform}")
@@ -323,4 +321,3 @@ def _platform(model: Any) -> str:
             f"ModelServerConfig::model_platform, model name is {model.name}"
         )
     return model.model_platform
-

@@ -34,9 +34,7 @@ from kzoo.serving.server.signatures import DEFAULT
 _POST = re.compile(
     r"/v1/models/([^/:]+)(?:/versions/([0-9]+)|/labels/([^/:]+))?:(classify|regress|predict)", re.IGNORECASE
 )
-_GET = re.compile(
-    r"/v1/models(?:/([^/:]+))?(?:/versions/([0-9]+)|/labels/([^/:]+))?(?:/(metadata))?", re.IGNORECASE
-)
+_GET = re.compile(r"/v1/models(?:/([^/:]+))?(?:/versions/([0-9]+)|/labels/([^/:]+))?(?:/(metadata))?", re.IGNORECASE)
 _API = re.compile(r"/v1/.*", re.IGNORECASE | re.DOTALL)
 _NOT_FOUND = b"<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n"
 _CORS = {
@@ -271,4 +269,3 @@ def _json(message: Any, *, proto_names: bool = True) -> bytes:
     return json_format.MessageToJson(
         message, preserving_proto_field_name=proto_names, always_print_fields_with_no_presence=True, indent=1
     ).encode()
-

@@ -1,8 +1,8 @@
 """The embedded server: REST and gRPC over the models of a config, in this process.
 
-    with Server("models.config", rest_port=0, grpc_port=0) as server:
-        print(server.rest_address, server.grpc_address)
-        server.wait()
+with Server("models.config", rest_port=0, grpc_port=0) as server:
+    print(server.rest_address, server.grpc_address)
+    server.wait()
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 from kzoo.errors import UserError
 from kzoo.serving import protos
 from kzoo.serving.server import metrics as metrics_module
+from kzoo.serving.server import runtime
 from kzoo.serving.server.batch_scheduler import BatchingOptions, BatchScheduler
 from kzoo.serving.server.errors import Code, StatusError
 from kzoo.serving.server.loading import Loader
@@ -114,6 +115,7 @@ class Server:
         if self._registry is not None:
             raise RuntimeError("A server starts once. Make another.")
         self._check_ports()
+        runtime.load()
         if self._batching is not None:
             self._scheduler = BatchScheduler(self._batching.threads)
         loader = Loader(self.options, self.metrics, scheduler=self._scheduler, batching=self._batching)
@@ -318,22 +320,22 @@ class Server:
             if self._ssl is None:
                 bound = self._grpc.add_insecure_port(target)
             else:
-                bound = self._grpc.add_secure_port(target, self._credentials())
+                bound = self._grpc.add_secure_port(target, _credentials(self._ssl))
         except RuntimeError as error:
             raise _taken("gRPC", self.host, port, str(error)) from None
         self._ports["gRPC"] = bound
         self._grpc.start()
         logger.info("Running gRPC at %s", self.grpc_address)
 
-    def _credentials(self) -> Any:
-        import grpc
 
-        ssl = self._ssl
-        return grpc.ssl_server_credentials(
-            [(ssl.server_key.encode(), ssl.server_cert.encode())],
-            root_certificates=ssl.custom_ca.encode() or None,
-            require_client_auth=ssl.client_verify,
-        )
+def _credentials(ssl: Any) -> Any:
+    import grpc
+
+    return grpc.ssl_server_credentials(
+        [(ssl.server_key.encode(), ssl.server_cert.encode())],
+        root_certificates=ssl.custom_ca.encode() or None,
+        require_client_auth=ssl.client_verify,
+    )
 
 
 def _taken(api: str, host: str, port: int, reason: str) -> UserError:

@@ -2,43 +2,37 @@
 
 The genuine server runs models this way, and so does this one: a request meets the same graph, the same optimizer
 passes and the same error texts. (``tf.saved_model.load`` would check shapes that the genuine server lets pass, takes
-several times as long to load, and costs three times as much per call.) This file is the only one that touches
-TensorFlow, and the only one that uses what TensorFlow does not document: ``TF_SessionRun_wrapper``, the call beneath
-``Session.run``, without its per-request preparation.
+several times as long to load, and costs three times as much per call.) This file and ``runtime`` are the only ones
+that touch TensorFlow, and that use what it does not document: ``TF_SessionRun_wrapper`` is the call beneath
+``Session.run``, without its preparation for each request.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from kzoo.serving.server import runtime
 from kzoo.serving.server.errors import Code, StatusError, status_of
-
-_text_lock = threading.Lock()
 
 
 class SavedModelSession:
     """A loaded SavedModel. ``signature_definitions`` are its SignatureDefs; ``compiled`` names those that need XLA."""
 
     def __init__(self, directory: str, *, tags: Iterable[str] = ("serve",), session_config: Any = None):
-        import tensorflow as tf
-        from tensorflow.python.client import pywrap_tf_session
+        from tensorflow.python.client import pywrap_tf_session, session
+        from tensorflow.python.framework import importer, ops
 
         meta_graph = _meta_graph(directory, frozenset(tags))
         _register_ops(meta_graph)
         self._native = pywrap_tf_session
-        self._graph = tf.Graph()
+        self._graph = ops.Graph()
         with self._graph.as_default():
-            tf.graph_util.import_graph_def(meta_graph.graph_def, name="")
-        if session_config is None:
-            session_config = tf.compat.v1.ConfigProto()
-            session_config.gpu_options.allow_growth = True
-        self._session = tf.compat.v1.Session(graph=self._graph, config=session_config)
+            importer.import_graph_def(meta_graph.graph_def, name="")
+        self._session = session.Session(graph=self._graph, config=session_config)
         try:
             self._restore(meta_graph, directory)
         except Exception:
@@ -55,8 +49,7 @@ class SavedModelSession:
 
     def _restore(self, meta_graph: Any, directory: str) -> None:
         assets = {
-            asset.tensor_info.name: os.path.join(directory, "assets", asset.filename)
-            for asset in _assets(meta_graph)
+            asset.tensor_info.name: os.path.join(directory, "assets", asset.filename) for asset in _assets(meta_graph)
         }
         saver = meta_graph.saver_def
         variables = os.path.join(directory, "variables", "variables")
@@ -160,19 +153,8 @@ def _nodes(meta_graph: Any) -> Iterable[Any]:
 
 
 def _register_ops(meta_graph: Any) -> None:
-    """Load TensorFlow Text when the graph has ops that TensorFlow itself lacks; the genuine server links them in."""
-    from tensorflow.python.framework import op_def_registry
-
     functions = {function.signature.name for function in meta_graph.graph_def.library.function}
-    used = {node.op for node in _nodes(meta_graph)} - functions
-    if all(op_def_registry.get(op) is not None for op in used):
-        return
-    with _text_lock:
-        try:
-            importlib.import_module("tensorflow_text")
-        except ImportError:
-            pass
-    missing = sorted(op for op in used if op_def_registry.get(op) is None)
+    missing = runtime.register_text_ops({node.op for node in _nodes(meta_graph)} - functions)
     if missing:
         raise StatusError(Code.NOT_FOUND, f"Op type not registered '{missing[0]}' in binary running on this machine.")
 
@@ -256,4 +238,3 @@ def _closure(start: set[str], calls: Mapping[str, set[str]]) -> set[str]:
 def not_compiled() -> StatusError:
     """What the genuine server answers where a function must be compiled and no flag allows it."""
     return StatusError(Code.INTERNAL, "XLA compilation disabled")
-

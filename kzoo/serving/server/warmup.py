@@ -11,8 +11,8 @@ import time
 from typing import Any
 
 from kzoo.serving import stubs
-from kzoo.serving.server import examples
-from kzoo.serving.server.errors import Code, StatusError, invalid, status_of
+from kzoo.serving.server import examples, runtime
+from kzoo.serving.server.errors import Code, StatusError, invalid
 from kzoo.serving.server.servable import Servable, find_signature, predict
 from kzoo.serving.server.signatures import DEFAULT
 from kzoo.serving.tensors import to_array
@@ -32,7 +32,7 @@ def run(servable: Servable, path: str, *, iterations: int = 1) -> int:
     start = time.perf_counter()
     count = 0
     try:
-        for record in _records(file):
+        for record in runtime.records(file):
             log = stubs.load("prediction_log_pb2").PredictionLog()
             try:
                 log.ParseFromString(record)
@@ -48,21 +48,6 @@ def run(servable: Servable, path: str, *, iterations: int = 1) -> int:
         raise
     servable.metrics.warmup(path, "OK", count, time.perf_counter() - start)
     return count
-
-
-def _records(file: str) -> Any:
-    import tensorflow as tf
-
-    try:
-        yield from tf.data.TFRecordDataset(file).as_numpy_iterator()
-    except tf.errors.OpError as error:
-        status = status_of(error)
-        if status.code is Code.DATA_LOSS:
-            message = status.message.partition("\n")[0].partition(" [Op:")[0]
-            status = StatusError(
-                Code.DATA_LOSS, f"{message}. Please verify your warmup data is in TFRecord format."
-            )
-        raise status from error
 
 
 def _run(servable: Servable, log: Any) -> None:

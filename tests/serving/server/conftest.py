@@ -25,6 +25,8 @@ def save_words(folder: Path, mark: str) -> None:
     """Signatures over strings: the mark tells which version answers."""
     import tensorflow as tf
 
+    exclamation = tf.constant(["!"])
+
     class Words(tf.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -48,7 +50,7 @@ def save_words(folder: Path, mark: str) -> None:
             return {"text": text}
 
         @tf.function(input_signature=_specs(text=([None], tf.string), suffix=([None], tf.string)))
-        def join(self, text, suffix=tf.constant(["!"])):
+        def join(self, text, suffix=exclamation):
             return {"joined": tf.strings.join([text, suffix])}
 
         @tf.function(input_signature=_specs(text=([None], tf.string)))
@@ -158,6 +160,45 @@ def save_constant(folder: Path, value: float) -> None:
 def save() -> Callable[[Path, float], None]:
     """Writes the smallest model into a folder."""
     return save_constant
+
+
+def save_text(folder: Path) -> None:
+    """A table in an asset, and an operation of TensorFlow Text; with a warm-up request."""
+    import tensorflow as tf
+    import tensorflow_text as tf_text
+
+    words = folder.parent / "words.txt"
+    words.write_text("zero\none\n")
+
+    class Table(tf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.file = tf.saved_model.Asset(str(words))
+            initializer = tf.lookup.TextFileInitializer(
+                self.file, tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER
+            )
+            self.table = tf.lookup.StaticHashTable(initializer, -1)
+
+        @tf.function(input_signature=_specs(text=([None], tf.string)))
+        def number(self, text):
+            return {"number": self.table.lookup(tf_text.normalize_utf8(text, "NFC"))}
+
+    module = Table()
+    tf.saved_model.save(module, str(folder), signatures=module.number)
+    words.unlink()
+    log = stubs.load("prediction_log_pb2").PredictionLog()
+    log.predict_log.request.inputs["text"].CopyFrom(tf.make_tensor_proto(["one"]))
+    (folder / "assets.extra").mkdir()
+    with tf.io.TFRecordWriter(str(folder / "assets.extra" / "tf_serving_warmup_requests")) as writer:
+        writer.write(log.SerializeToString())
+
+
+@pytest.fixture(scope="session")
+def text_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The base path of a model that needs an asset, a table and TensorFlow Text, and brings a warm-up request."""
+    folder = tmp_path_factory.mktemp("text")
+    save_text(folder / "1")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,12 @@ class Doubling:
         self.timeouts.append(timeout)
         if self.error:
             raise self.error
-        outputs = {"y": feeds["x"] * 2, "z": feeds["x"] + 1, "scalar": np.float32(0).reshape(()), "short": feeds["x"][:1]}
+        outputs = {
+            "y": feeds["x"] * 2,
+            "z": feeds["x"] + 1,
+            "scalar": np.float32(0).reshape(()),
+            "short": feeds["x"][:1],
+        }
         return [outputs[name] for name in fetches]
 
 
@@ -138,7 +143,9 @@ def test_a_full_queue_refuses(make):
         waiting.append(threading.Thread(target=_together, args=(runner, [number])))
         waiting[-1].start()
         time.sleep(0.1)
-    with pytest.raises(StatusError, match="is full; currently 2 batches enqueued and max_enqueued_batches is 2") as caught:
+    with pytest.raises(
+        StatusError, match="is full; currently 2 batches enqueued and max_enqueued_batches is 2"
+    ) as caught:
         runner.run({"x": np.array([9], np.float32)}, ("y",))
     assert caught.value.code is Code.UNAVAILABLE
     session.gate.set()
@@ -265,7 +272,9 @@ def test_a_request_that_cannot_be_batched_is_refused(ask, batching_server):
     assert (large.status, large.error) == (400, "Task size 5 is larger than maximum input batch size 4")
     scalar = ask(batching_server, "POST", path, {"inputs": "a"})
     assert (scalar.status, scalar.error) == (400, "Batching Run() input tensors must have at least one dimension")
-    assert ask(batching_server, "POST", path, {"inputs": []}).json == {"outputs": {"mark": [], "shout": [], "words": []}}
+    assert ask(batching_server, "POST", path, {"inputs": []}).json == {
+        "outputs": {"mark": [], "shout": [], "words": []}
+    }
 
 
 def test_a_wrong_type_does_not_spoil_the_batch(batching_stubs):

@@ -170,12 +170,15 @@ def _pairs(random_source, dtype):
         size = shape[0] if random_source.random() < 0.95 else shape[0] + 1
         return [value(shape[1:]) for _ in range(size)]
 
-    return [value([2, 2][: random_source.randrange(3)]) if random_source.random() < 0.2 else value([2])
-            for _ in range(random_source.randrange(1, 4))]
+    return [
+        value([2, 2][: random_source.randrange(3)]) if random_source.random() < 0.2 else value([2])
+        for _ in range(random_source.randrange(1, 4))
+    ]
 
 
-@pytest.mark.parametrize("dtype", ["string", "float", "double", "int32", "int8", "uint8", "int64", "uint32", "uint64",
-                                   "bool", "half"])
+@pytest.mark.parametrize(
+    "dtype", ["string", "float", "double", "int32", "int8", "uint8", "int64", "uint32", "uint64", "bool", "half"]
+)
 def test_the_fast_way_agrees_with_the_exact_one(dtype):
     random_source = random.Random(dtype)
     inputs = {"x": BY_NAME[dtype]}
@@ -216,8 +219,8 @@ WRONG_ROWS = [
      "Encountered list at unexpected size: 1 at level: 1 expected size: 2"),
     ([{"x": 1}, 2], {"x": FLOAT}, "Expecting object but got list at item 1 of input list"),
     ([2, {"x": 1}], {"x": FLOAT}, "Expecting value/list but got object at item 1 of input list"),
-    ([1], {"x": FLOAT, "y": FLOAT}, "instances is a plain list, but expecting list of objects as multiple input tensors "
-     "required as per tensorinfo_map"),
+    ([1], {"x": FLOAT, "y": FLOAT}, "instances is a plain list, but expecting list of objects as multiple input "
+     "tensors required as per tensorinfo_map"),
     ([{"x": {"y": 1}}], {"x": FLOAT}, "Failed to process element: 0 key: x of 'instances' list. Error: "
      'INVALID_ARGUMENT: JSON Value: {\n    "y": 1\n} Type: Object is not of expected type: float'),
     ([{"t": {"y": 1}}], {"t": TEXT}, "Failed to process element: 0 key: t of 'instances' list. Error: "
@@ -306,7 +309,9 @@ def test_bytes_outputs_are_base64_at_every_depth():
         json_writer.outputs({"x_bytes": array}),
     ):
         assert b'"b64": "aGk="' in text
-    assert json.loads(json_writer.predictions({"x_bytes": array})) == {"predictions": [[{"b64": "aGk="}, {"b64": "/w=="}]]}
+    assert json.loads(json_writer.predictions({"x_bytes": array})) == {
+        "predictions": [[{"b64": "aGk="}, {"b64": "/w=="}]]
+    }
 
 
 def test_text_that_is_not_utf8_goes_out_as_it_is():

@@ -144,29 +144,8 @@ def test_an_op_that_nobody_knows_is_named(model):
     assert _failure(_load, model).message == "Op type not registered 'NoSuchOp' in binary running on this machine."
 
 
-def test_tables_assets_and_text_ops_are_restored(tmp_path):
-    import tensorflow as tf
-    import tensorflow_text as tf_text
-
-    (tmp_path / "words.txt").write_text("zero\none\n")
-
-    class Table(tf.Module):
-        def __init__(self):
-            super().__init__()
-            self.file = tf.saved_model.Asset(str(tmp_path / "words.txt"))
-            initializer = tf.lookup.TextFileInitializer(
-                self.file, tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER
-            )
-            self.table = tf.lookup.StaticHashTable(initializer, -1)
-
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
-        def number(self, text):
-            return {"number": self.table.lookup(tf_text.normalize_utf8(text, "NFC"))}
-
-    module = Table()
-    tf.saved_model.save(module, str(tmp_path / "1"), signatures=module.number)
-    (tmp_path / "words.txt").unlink()
-    servable = _load(tmp_path / "1")
+def test_tables_assets_and_text_ops_are_restored(text_model):
+    servable = _load(text_model / "1")
     signature = servable.signatures["serving_default"]
     assert predict(servable, signature, {"text": strings(["one", "zero", "two"])})["number"].tolist() == [1, 0, -1]
 

@@ -49,7 +49,9 @@ def test_requests_are_counted_by_model_and_outcome(server, rest, grpc_stubs):
     from kzoo.serving.tensors import strings
 
     def count(text):
-        found = re.findall(re.escape(text) + r" (\d+)$", rest("GET", "/monitoring/prometheus/metrics").body.decode(), re.M)
+        found = re.findall(
+            re.escape(text) + r" (\d+)$", rest("GET", "/monitoring/prometheus/metrics").body.decode(), re.M
+        )
         return int(found[0]) if found else 0
 
     good = ':tensorflow:serving:request_count{model_name="words",status="OK"}'
@@ -69,9 +71,7 @@ def test_requests_are_counted_by_model_and_outcome(server, rest, grpc_stubs):
 def test_the_page_is_where_the_config_says_or_nowhere(models, ask):
     monitoring = protos.parse_text('prometheus_config { enable: true path: "/numbers" }', protos.MonitoringConfig)
     config = protos.ModelServerConfig()
-    config.model_config_list.config.add(
-        name="numbers", base_path=str(models / "numbers"), model_platform="tensorflow"
-    )
+    config.model_config_list.config.add(name="numbers", base_path=str(models / "numbers"), model_platform="tensorflow")
     with Server(config, rest_port=0, grpc_port=None, monitoring=monitoring) as server:
         assert ask(server, "GET", "/numbers").status == 200
         assert ask(server, "GET", "/monitoring/prometheus/metrics").status == 404

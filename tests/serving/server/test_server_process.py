@@ -55,8 +55,10 @@ def test_a_taken_port_is_told_before_anything_is_loaded(tmp_path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        for ports, name in (({"rest_port": port, "grpc_port": None}, "rest_port"),
-                            ({"rest_port": None, "grpc_port": port}, "grpc_port")):
+        for ports, name in (
+            ({"rest_port": port, "grpc_port": None}, "rest_port"),
+            ({"rest_port": None, "grpc_port": port}, "grpc_port"),
+        ):
             message = _refusal(Server(_config(m=tmp_path / "m"), **ports).start)
             assert f"port {port}: address already in use" in message and f"another {name}" in message
 
@@ -82,7 +84,10 @@ def test_it_listens_on_loopback_only(base):
     [
         ({"model_config": "/nosuch/models.config"}, "/nosuch/models.config cannot be read: No such file"),
         ({"model_config": protos.ModelServerConfig()}, "must list at least one model"),
-        ({"batching": protos.BatchingParameters(allowed_batch_sizes=[4])}, "must equal max_batch_size. Received 4 and 1000"),
+        (
+            {"batching": protos.BatchingParameters(allowed_batch_sizes=[4])},
+            "must equal max_batch_size. Received 4 and 1000",
+        ),
         ({"per_model_batching": True}, "per_model_batching needs batching"),
         ({"monitoring": "/nosuch/monitoring.config"}, "monitoring.config cannot be read"),
     ],
@@ -169,7 +174,9 @@ def test_stopping_lets_requests_finish_and_takes_no_more(models, ask):
     server = Server(_config(numbers=models / "numbers"), rest_port=0, grpc_port=0).start()
     sleep = {"signature_name": "sleep", "instances": [1.5]}
     answers = []
-    rest = threading.Thread(target=lambda: answers.append(ask(server, "POST", "/v1/models/numbers:predict", sleep).status))
+    rest = threading.Thread(
+        target=lambda: answers.append(ask(server, "POST", "/v1/models/numbers:predict", sleep).status)
+    )
     client = connect(f"grpc://{server.grpc_address}")
     by_grpc = threading.Thread(
         target=lambda: answers.append(list(client.predict("numbers", {"seconds": [1.5]}, signature="sleep")))
@@ -235,7 +242,9 @@ def test_the_genuine_defaults(base):
     assert server._wanted == {"REST": None, "gRPC": 8500} and server._batching is None
     assert server._config.model_config_list.config[0].name == "default"
     assert server.options.rest_timeout == 30.0 and not server.options.xla
-    assert flags.parse(["--rest_api_timeout_in_ms=0", f"--model_base_path={base}"]).server().options.rest_timeout is None
+    assert (
+        flags.parse(["--rest_api_timeout_in_ms=0", f"--model_base_path={base}"]).server().options.rest_timeout is None
+    )
 
 
 @pytest.mark.parametrize(
@@ -280,8 +289,8 @@ def test_mistakes_end_it_with_one_sentence(environment, tmp_path):
     assert usage.returncode == 0 and "--rest_api_port" in usage.stdout
 
 
-def test_sigterm_drains_and_ends_it(environment, models, tmp_path, ask):
-    config = _write(tmp_path / "models.config", _config(numbers=models / "numbers"))
+def test_it_serves_and_sigterm_drains_and_ends_it(environment, models, text_model, tmp_path):
+    config = _write(tmp_path / "models.config", _config(numbers=models / "numbers", text=text_model))
     with socket.socket() as first, socket.socket() as second:
         for free in (first, second):
             free.bind(("127.0.0.1", 0))
@@ -292,7 +301,8 @@ def test_sigterm_drains_and_ends_it(environment, models, tmp_path, ask):
     try:
         client = connect(f"http://127.0.0.1:{rest_port}")
         client.wait_until_available("numbers", timeout=120)
-        client.predict("numbers", {"seconds": [0.0]}, signature="sleep")
+        assert client.predict("text", {"text": ["one", "two"]})["number"].tolist() == [1, -1]
+        assert client.predict("numbers", {"seconds": [0.0]}, signature="sleep")["turns"].tolist() == [0]
         answers = []
         asking = threading.Thread(
             target=lambda: answers.append(client.predict("numbers", {"seconds": [1.5]}, signature="sleep"))
@@ -303,7 +313,9 @@ def test_sigterm_drains_and_ends_it(environment, models, tmp_path, ask):
         asking.join(60)
         assert answers and answers[0]["turns"].shape == (1,)
         assert process.wait(60) == 0
-        assert "Stopping: running requests may finish" in process.stderr.read()
+        log = process.stderr.read()
+        assert "Ran 1 warm-up requests of {name: text version: 1}" in log and "Starting again" not in log
+        assert "Stopping: running requests may finish" in log
     finally:
         process.kill()
         process.communicate()

@@ -198,7 +198,10 @@ def test_a_first_config_whose_model_fails_says_why(loads, folder, tmp_path):
     assert _states(registry) == {1: "END"}
     (tmp_path / "empty").mkdir()
     message = _refusal(Registry(loads).reload, _config(("n", tmp_path / "empty")))
-    assert message == f"UNKNOWN: 1 model(s) did not become available: {{{{n: no version folder under {tmp_path}/empty}}, }}"
+    assert (
+        message
+        == f"UNKNOWN: 1 model(s) did not become available: {{{{n: no version folder under {tmp_path}/empty}}, }}"
+    )
 
 
 def test_a_reload_replaces_the_whole_config(loads, folder):
@@ -242,9 +245,7 @@ def test_a_config_that_cannot_work_changes_nothing(loads, folder, entry, message
     registry_allowing.reload(good)
     registry.reload(_config(("m", base, ALL), ("n", folder(1, model="n"))))
     registry.reload(good)
-    bad = protos.parse_text(
-        "model_config_list { config { " + entry.format(m=base) + " } }", protos.ModelServerConfig
-    )
+    bad = protos.parse_text("model_config_list { config { " + entry.format(m=base) + " } }", protos.ModelServerConfig)
     with pytest.raises(StatusError) as caught:
         registry.reload(bad)
     assert caught.value.message == message.format(m=base)

@@ -121,8 +121,8 @@ def test_what_is_not_there_is_told(rest, method, path, status, error):
         (b'{"instances": []}', "JSON Value: {\n    \"instances\": []\n} No values in 'instances' array"),
         (b'{"instances": ["a"], "signature_name": "no"}', 'Serving signature name: "no" not found in signature def'),
         (b'{"instances": ["\\ud800"]}', "JSON Parse error: The surrogate pair in string is invalid. at offset: 16"),
-        (b'{"instances": [1]}', "Failed to process element: 0 of 'instances' list. Error: INVALID_ARGUMENT: JSON Value: "
-         "1 Type: Number is not of expected type: string"),
+        (b'{"instances": [1]}', "Failed to process element: 0 of 'instances' list. Error: INVALID_ARGUMENT: JSON "
+         "Value: 1 Type: Number is not of expected type: string"),
     ],
 )  # fmt: skip
 def test_bodies_that_cannot_be_answered(rest, body, error):
@@ -192,7 +192,7 @@ def test_classify_and_regress(rest):
     "body, error",
     [
         ({}, "JSON Value: {} When method is classify, key 'examples' is expected and was not found"),
-        ({"examples": 1}, 'JSON Value: {\n    "examples": 1\n} Expecting \'examples\' value to be an list/array'),
+        ({"examples": 1}, "JSON Value: {\n    \"examples\": 1\n} Expecting 'examples' value to be an list/array"),
         ({"examples": ["a"]}, "Example must be JSON object but got JSON String"),
         ({"examples": [{"a": None}]}, "Feature: a has element with unexpected JSON type: Null"),
         ({"examples": [{"a": [["b"]]}]}, "Feature: a has element with unexpected JSON type: Array"),
