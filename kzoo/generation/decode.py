@@ -20,7 +20,7 @@ def decode(
 
     Args:
         decoder: a ``kzoo.models.gpt.Decoder``; positions up to P + L must exist in it.
-        prompt_ids: int32 ``[B, P]``, padded on the right; every prompt has a token.
+        prompt_ids: int32 ``[B, P]``, padded on the right; every prompt has a token, and there is a prompt.
         prompt_lengths: int32 ``[B]``.
         choose: from logits float32 ``[B, V]`` and the number of the step to token ids int32 ``[B]``.
         max_new_tokens: int32 ``[B]``, most tokens of each row; L is the largest.
@@ -48,11 +48,11 @@ def decode(
 
     def take(logits, step, ended, tokens, counts):
         token = choose(logits, step)  # [B]
-        ended |= step >= max_new_tokens
         if end_id is not None:
             ended |= token == end_id
         token = tf.where(ended, 0, token)
         counts += tf.cast(~ended, tf.int32)
+        ended |= step + 1 >= max_new_tokens
         return token, ended, tf.tensor_scatter_nd_update(tokens, [[step]], token[None, :]), counts
 
     def alive(step, ended):

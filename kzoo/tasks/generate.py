@@ -89,20 +89,28 @@ class Generate(Task):
 
     def complete(self, prompt, max_new_tokens, temperature, top_k, top_p, seed) -> dict[str, tf.Tensor]:
         """Continues prompts ``[B]``, each knob ``[B]`` or ``[1]``: the function of the signature ``generate``."""
-        tokens = self.tokenize({"prompt": prompt})
+        batch_size = tf.shape(prompt)[0]
+        missing = tf.cast(batch_size == 0, tf.int32)  # no rows are read as one empty prompt, whose answer is dropped
+        rows = batch_size + missing
+
+        def each_row(value):
+            value = tf.concat([value, tf.zeros([missing], value.dtype)], 0)
+            return tf.broadcast_to(value[:rows], [rows])
+
+        tokens = self.tokenize({"prompt": tf.concat([prompt, tf.fill([missing], "")], 0)})
         ids = tokens["token_ids"]
-        shape = tf.shape(prompt)[:1]
         knobs = dict(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
-        knobs = {name: tf.broadcast_to(value, shape) for name, value in knobs.items()}
+        knobs = {name: each_row(value) for name, value in knobs.items()}
         new_ids, counts = decode(
             self.backbone,
             ids.to_tensor(0),
             tf.cast(ids.row_lengths(), tf.int32),
             lambda logits, step: sampling.choose(logits, step, **knobs),
-            max_new_tokens=tf.minimum(tf.broadcast_to(max_new_tokens, shape), self.max_new_tokens),
+            max_new_tokens=tf.minimum(each_row(max_new_tokens), self.max_new_tokens),
             end_id=self.end_id,
         )
-        return self.postprocess(tf.RaggedTensor.from_tensor(new_ids, counts), {"prompt": prompt}, tokens)
+        answers = tf.RaggedTensor.from_tensor(new_ids, counts)[:batch_size]
+        return self.postprocess(answers, {"prompt": prompt}, tokens)
 
     def serve(self, inputs):
         """From prompts ``[B]`` to ``text`` ``[B]``, with the task's own settings."""
