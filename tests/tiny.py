@@ -89,6 +89,16 @@ def gpt2(**options) -> Pretrained:
     return pretrained("gpt2", **options)
 
 
+def talkative(made: Pretrained) -> Pretrained:
+    """Makes a tiny GPT-2 say something else at each place: with noise alone the longest vector always wins."""
+    backbone = made.backbone
+    vectors = backbone.token_embedding.embeddings.numpy()
+    backbone.token_embedding.embeddings.assign(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    backbone.position_embedding.embeddings.assign(backbone.position_embedding.embeddings * 5.0)
+    backbone.final_norm.bias.assign(backbone.final_norm.bias * 0.0)
+    return made
+
+
 def features(vocabulary_size: int, lengths=(11, 5, 8), seed: int = 0) -> dict[str, np.ndarray]:
     """Random token ids, padded on the right: `token_ids` and `padding_mask` `[B, T]`."""
     length = max(lengths)
