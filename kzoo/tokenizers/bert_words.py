@@ -3,11 +3,11 @@
 import tensorflow as tf
 
 from kzoo.tokenizers.bert_normalizer import ISOLATED, SPACE
-from kzoo.tokenizers.characters import Characters, Words, previous, row_starts
+from kzoo.tokenizers.characters import NOTHING, Characters, Words, previous, row_starts
 
 
-def bert_words(characters: Characters, kinds: tf.Tensor) -> Words:
-    """Splits normalized characters [N] by their kinds, int32 [N]; white space belongs to no word."""
+def bert_words(characters: Characters, kinds: tf.Tensor) -> tuple[Characters, Words]:
+    """Splits normalized characters [N] by their kinds, int32 [N]; white space becomes ``NOTHING``."""
     space, alone = kinds == SPACE, kinds == ISOLATED
     row_start = row_starts(characters)
     begins = ~space & (row_start[:-1] | alone | previous(space | alone))
@@ -15,4 +15,5 @@ def bert_words(characters: Characters, kinds: tf.Tensor) -> Words:
     finishes = ~space & (row_start[1:] | alone | after)
     starts = tf.where(begins)[:, 0]
     ends = tf.where(finishes)[:, 0] + 1
-    return Words(starts, ends, tf.searchsorted(starts, characters.row_splits, out_type=tf.int64))
+    words = Words(starts, ends, tf.searchsorted(starts, characters.row_splits, out_type=tf.int64))
+    return characters._replace(code_points=tf.where(space, NOTHING, characters.code_points)), words

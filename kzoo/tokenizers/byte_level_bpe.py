@@ -9,9 +9,9 @@ import tensorflow_text
 from kzoo.errors import UserError
 from kzoo.tokenizers import unicode_tables as tables
 from kzoo.tokenizers.byte_alphabet import ALPHABET, bytes_of, has_bytes
-from kzoo.tokenizers.characters import Characters, Pieces, Words, encode_words, exclusive_sums, owners
+from kzoo.tokenizers.characters import Characters, Pieces, Words, encode_words, exclusive_sums, spread
 from kzoo.tokenizers.gpt2_words import GPT2Words
-from kzoo.tokenizers.sentencepiece_model import bpe_model
+from kzoo.tokenizers.sentencepiece_model import bpe_model, spell
 from kzoo.tokenizers.tokenizer import CPU, Tokenizer
 from kzoo.tokenizers.vocabulary import Vocabulary
 
@@ -20,8 +20,7 @@ class ByteLevelBPE(Tokenizer):
     """GPT-2's words, whose bytes merge in the order that was learned; exact against ``tokenizers``.
 
     Most words of a text are tokens themselves: they are looked up. The rest goes, each word once, through the
-    SentencePiece op, whose BPE merges the neighbours of the best score: here a merge's rank. A byte is written as the
-    character of its number, so no byte is special to it.
+    SentencePiece op, whose BPE merges the neighbours of the best score: here a merge's rank.
 
     Args:
         vocabulary: the model's tokens by id, their bytes written in GPT-2's printable alphabet.
@@ -40,7 +39,7 @@ class ByteLevelBPE(Tokenizer):
         self._piece_ids = np.array([-1, *map(vocabulary.id_of, tokens)], np.int32)
         with tf.init_scope(), tf.device(CPU):
             self._merge = tensorflow_text.SentencepieceTokenizer(
-                bpe_model((bytes_of(token).decode("latin-1"), scores[token]) for token in tokens)
+                bpe_model((bytes_of(token), scores[token]) for token in tokens)
             )
             words = [(text, vocabulary.id_of(t)) for t in tokens if (text := _utf8(bytes_of(t))) is not None]
             self._words = tf.lookup.StaticHashTable(
@@ -65,7 +64,7 @@ class ByteLevelBPE(Tokenizer):
         ids = tf.where(symbol, -1, self._words.lookup(strings))  # [W], -1: not a token
         missing = tf.where((ids < 0) & ~symbol)[:, 0]
         unique, number = tf.unique(tf.gather(strings, missing), out_idx=tf.int64)
-        merged = self._merge.tokenize(tf.strings.unicode_transcode(unique, "LATIN1", "UTF-8"))
+        merged = self._merge.tokenize(spell(unique))
         merged_splits = tf.cast(merged.row_splits, tf.int64)
         # A pool of all pieces: those of looked-up words, then those of merged ones; and where each word's begin in it.
         pool = tf.concat([ids, tf.gather(tf.constant(self._piece_ids), merged.values)], 0)
@@ -75,8 +74,7 @@ class ByteLevelBPE(Tokenizer):
         counts = tf.tensor_scatter_nd_update(tf.ones([count], tf.int64), where, end - first)
         begins = tf.tensor_scatter_nd_update(tf.range(count), where, count + first)
         splits = exclusive_sums(counts)
-        word = owners(splits)
-        ids = tf.gather(pool, tf.gather(begins, word) + tf.range(splits[-1]) - tf.gather(splits, word))
+        ids = tf.gather(pool, spread(begins - splits[:-1], splits) + tf.range(splits[-1]))
         starts, ends = self._spans(code_points, ids)
         return Pieces(tf.maximum(ids, 0), starts, ends, splits)
 
@@ -89,7 +87,7 @@ class ByteLevelBPE(Tokenizer):
         widths = 1 + sum(tf.cast((code_points >= c) & ~is_symbol, tf.int32) for c in (0x80, 0x800, 0x10000))
 
         def through_bytes():
-            character = owners(exclusive_sums(widths))
+            character = spread(tf.range(tf.size(code_points, tf.int64)), exclusive_sums(widths))
             return tf.gather(character, starts), tf.gather(character, ends - 1) + 1
 
         return tf.cond(tf.reduce_any(widths > 1), through_bytes, lambda: (starts, ends))

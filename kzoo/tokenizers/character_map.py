@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.tokenizers import unicode_tables as tables
-from kzoo.tokenizers.characters import Characters, exclusive_sums, keep, owners, take
+from kzoo.tokenizers.characters import Characters, exclusive_sums, keep, spread, take
 
 _REMOVED = 1 << 28  # plus anything
 _EXPANDED = 1 << 29  # plus the number of the expansion
@@ -84,7 +84,7 @@ class CharacterMap(tf.Module):
         numbers = tf.where(expanded, found - _EXPANDED, 0)
         first = tf.gather(starts, numbers)
         splits = exclusive_sums(tf.where(expanded, tf.gather(starts, numbers + 1) - first, 1))
-        owner = owners(splits)
+        owner = spread(tf.range(tf.size(found, tf.int64)), splits)
         inside = tf.range(splits[-1]) - tf.gather(splits, owner)
         expanded = tf.gather(expanded, owner)
         indices = tf.where(expanded, tf.gather(first, owner) + inside, 0)

@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+NOTHING = -1  # a code point that encodes to nothing
+_LAST = 0x10FFFF
+
 
 class Characters(NamedTuple):
     """The characters of a batch of texts, one after the other.
@@ -52,21 +55,18 @@ def decode(texts: tf.Tensor) -> Characters:
 
 
 def encode(code_points: tf.Tensor, splits: tf.Tensor) -> tf.Tensor:
-    """Encodes the spans between int64 splits [W + 1] of code points [N] to UTF-8 strings [W]."""
+    """Encodes the spans between int64 splits [W + 1] of code points [N] to UTF-8 [W], without what is no character."""
     return tf.raw_ops.UnicodeEncode(
-        input_values=code_points,
-        input_splits=splits,
-        output_encoding="UTF-8",
-        errors="replace",
-        replacement_char=0xFFFD,
+        input_values=code_points, input_splits=splits, output_encoding="UTF-8", errors="ignore"
     )
 
 
 def encode_words(code_points: tf.Tensor, words: Words) -> tf.Tensor:
-    """Encodes words to UTF-8 strings [W]."""
-    bounds = tf.reshape(tf.stack([words.starts, words.ends], 1), [-1])
-    splits = tf.concat([[0], bounds, [tf.size(code_points, tf.int64)]], 0)  # gap, word, gap, word, ..., gap
-    return encode(code_points, splits)[1::2]
+    """Encodes words to UTF-8 [W], a symbol as some character; between words there is ``NOTHING``."""
+    size = tf.size(code_points, tf.int64)
+    any_word = tf.minimum(tf.size(words.starts, tf.int64), 1)
+    splits = tf.concat([[0], words.starts[1:], tf.fill([any_word], size)], 0)
+    return encode(tf.minimum(code_points[: size * any_word], _LAST), splits)
 
 
 def exclusive_sums(counts: tf.Tensor) -> tf.Tensor:
@@ -74,12 +74,10 @@ def exclusive_sums(counts: tf.Tensor) -> tf.Tensor:
     return tf.concat([tf.zeros([1], tf.int64), tf.cumsum(tf.cast(counts, tf.int64))], 0)
 
 
-def owners(splits: tf.Tensor) -> tf.Tensor:
-    """The row that each value belongs to, int64 [total], of int64 row splits [K + 1]."""
-    marks = tf.tensor_scatter_nd_add(
-        tf.zeros([splits[-1] + 1], tf.int32), splits[1:, tf.newaxis], tf.ones_like(splits[1:], tf.int32)
-    )
-    return tf.cast(tf.cumsum(marks)[:-1], tf.int64)
+def spread(values: tf.Tensor, splits: tf.Tensor) -> tf.Tensor:
+    """Repeats the value of each row [K] as often as the row is long, [total], given int64 row splits [K + 1]."""
+    changes = tf.concat([values[:1], values[1:] - values[:-1]], 0)
+    return tf.cumsum(tf.scatter_nd(splits[:-1, tf.newaxis], changes, [splits[-1] + 1])[:-1])
 
 
 def keep(characters: Characters, mask: tf.Tensor) -> Characters:

@@ -11,7 +11,7 @@ import tensorflow as tf
 from kzoo.errors import UserError
 from kzoo.tokenizers import unicode_tables as tables
 from kzoo.tokenizers.added_tokens import AddedToken, AddedTokenMatcher
-from kzoo.tokenizers.characters import Characters, Pieces, Words, decode, owners
+from kzoo.tokenizers.characters import Characters, Pieces, Words, decode, spread
 from kzoo.tokenizers.vocabulary import Vocabulary
 
 CPU = "/device:CPU:0"  # strings live there: integers that went to a GPU in between would only travel
@@ -110,7 +110,7 @@ class Tokenizer(tf.Module):
                 symbols = tf.gather(characters.code_points, pieces.starts) - tables.NUM_CODE_POINTS
                 ids = tf.where(symbols >= 0, tf.gather(tf.constant(self._symbol_ids), tf.maximum(symbols, 0)), ids)
             row_splits = tf.gather(pieces.row_splits, words.row_splits)
-            row_starts = tf.gather(tf.cast(decoded.row_splits, tf.int32), owners(row_splits))
+            row_starts = spread(tf.cast(decoded.row_splits[:-1], tf.int32), row_splits)
             starts = tf.gather(characters.starts, pieces.starts) - row_starts
             ends = tf.gather(characters.ends, pieces.ends - 1) - row_starts
         values = {"token_ids": ids, "starts": starts, "ends": ends}

@@ -7,7 +7,7 @@ import tensorflow_text
 from kzoo.errors import UserError
 from kzoo.tokenizers.bert_normalizer import BertNormalizer
 from kzoo.tokenizers.bert_words import bert_words
-from kzoo.tokenizers.characters import Characters, Pieces, Words, encode_words, owners
+from kzoo.tokenizers.characters import Characters, Pieces, Words, encode_words, spread
 from kzoo.tokenizers.tokenizer import CPU, Tokenizer
 from kzoo.tokenizers.vocabulary import Vocabulary
 
@@ -54,6 +54,7 @@ class WordPiece(Tokenizer):
         )
         tokens, ids = zip(*vocabulary.items(), strict=True)
         self._ids = np.array(ids, np.int32)
+        self._unknown = tokens.index(unknown_token)
         self._lengths = np.array([len(t.removeprefix(prefix)) for t in tokens], np.int64)  # in characters
         self._unspeakable = "x" * (4 * max_word_length + 1)  # too long for the op: unknown
         with tf.init_scope(), tf.device(CPU):
@@ -73,8 +74,7 @@ class WordPiece(Tokenizer):
         self._joined = np.array([first, later])
 
     def _split(self, characters: Characters) -> tuple[Characters, Words]:
-        characters, kinds = self._normalize(characters)
-        return characters, bert_words(characters, kinds)
+        return bert_words(*self._normalize(characters))
 
     def _pieces(self, characters: Characters, words: Words) -> Pieces:
         too_long = words.ends - words.starts > self._max_word_length
@@ -84,15 +84,17 @@ class WordPiece(Tokenizer):
         )
         ragged, _, _ = self._spell.tokenize_with_offsets(strings)
         numbers, splits = ragged.values, tf.cast(ragged.row_splits, tf.int64)
-        word = owners(splits)
-        first = tf.gather(splits, word)
-        alone = tf.gather(splits, word + 1) - first == 1  # also the unknown token, whatever its own length
-        word_start, word_end = tf.gather(words.starts, word), tf.gather(words.ends, word)
-        lengths = tf.where(alone, word_end - word_start, tf.gather(tf.constant(self._lengths), numbers))
-        sums = tf.cumsum(lengths)
-        starts = sums - lengths
-        starts += word_start - tf.gather(starts, first)
-        return Pieces(tf.gather(tf.constant(self._ids), numbers), starts, starts + lengths, splits)
+        # Pieces tile the characters of a word; but the unknown token, alone in its word, has that word's length.
+        lengths = tf.gather(tf.constant(self._lengths), numbers)
+        word_lengths = words.ends - words.starts
+        is_unknown = (tf.gather(numbers, splits[:-1]) == self._unknown) & (splits[1:] - splits[:-1] == 1)
+        unknown = tf.where(is_unknown)[:, 0]
+        lengths = tf.tensor_scatter_nd_update(
+            lengths, tf.gather(splits, unknown)[:, tf.newaxis], tf.gather(word_lengths, unknown)
+        )
+        gaps = spread(words.starts - tf.cumsum(word_lengths, exclusive=True), splits)
+        ends = tf.cumsum(lengths) + gaps
+        return Pieces(tf.gather(tf.constant(self._ids), numbers), ends - lengths, ends, splits)
 
     def _join(self, ids: tf.RaggedTensor) -> tf.Tensor:
         is_later = tf.ones_like(ids.values)
