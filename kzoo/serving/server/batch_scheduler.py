@@ -209,6 +209,8 @@ class BatchScheduler:
         if task.size > options.max_batch_size:
             raise invalid(f"Task size {task.size} is larger than maximum input batch size {options.max_batch_size}")
         with self._changed:
+            if self._stopped:
+                raise StatusError(Code.UNAVAILABLE, "The server is shutting down")
             room = -1  # no batch is open; with 0 an open one would take an empty request
             if queue.batches and not queue.batches[-1].closed:
                 room = options.max_execution_batch_size - queue.batches[-1].size

@@ -29,7 +29,7 @@ def _abort(context: grpc.ServicerContext, error: Exception) -> None:
     message = status.message
     if len(message) > _LONGEST_MESSAGE:
         message = message[:_LONGEST_MESSAGE] + "...TRUNCATED"
-    context.abort(_CODES[status.code], message)
+    context.abort(_CODES[status.code], message.encode("utf-8", "replace").decode())
 
 
 def _timeout(context: grpc.ServicerContext) -> float | None:

@@ -34,8 +34,8 @@ def type_name(value: Any) -> str:
 
 
 def to_bytes(value: str | bytes) -> bytes:
-    """A JSON string's bytes; ``str`` holds what was valid UTF-8, or a lone low surrogate, which passes as it is."""
-    return value if isinstance(value, bytes) else value.encode("utf-8", "surrogatepass")
+    """A JSON string's bytes. Raises ``UnicodeEncodeError`` for half a surrogate pair, which only Python reads."""
+    return value if isinstance(value, bytes) else value.encode()
 
 
 def _scalar(value: Any, dtype: DataType) -> Any:

@@ -29,8 +29,11 @@ def quote(value: bytes) -> str:
 
 
 def encode(text: str) -> bytes:
-    """The bytes of a reply."""
-    return text.encode("utf-8", "surrogateescape")
+    """The bytes of a reply: what came in as bytes that are not UTF-8 goes out as the same bytes."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a surrogate pair, quoted from a request
+        return text.encode("utf-8", "replace")
 
 
 def floats(array: np.ndarray) -> list[str]:

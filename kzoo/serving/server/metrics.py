@@ -18,6 +18,7 @@ def _exponential(start: float, factor: float, count: int) -> tuple[float, ...]:
     return tuple(start * factor**index for index in range(count))
 
 
+_MOST_CELLS = 10_000  # names of models come from requests, and anyone can ask for a model that is not there
 _LATENCY = _exponential(10, 1.8, 33)  # 10 microseconds to about twenty minutes
 
 
@@ -31,7 +32,8 @@ class _Counter:
     def add(self, labels: tuple[str, ...], amount: int = 1) -> None:
         """Count."""
         with self._lock:
-            self.values[labels] = self.values.get(labels, 0) + amount
+            if labels in self.values or len(self.values) < _MOST_CELLS:
+                self.values[labels] = self.values.get(labels, 0) + amount
 
     def lines(self) -> list[str]:
         """The exposition of all its cells."""
@@ -59,6 +61,8 @@ class _Histogram:
         with self._lock:
             cell = self.cells.get(labels)
             if cell is None:
+                if len(self.cells) >= _MOST_CELLS:
+                    return
                 cell = self.cells[labels] = ([0] * (len(self.limits) + 1), [0.0])
             cell[0][bisect_right(self.limits, value)] += 1
             cell[1][0] += value
@@ -148,7 +152,7 @@ class Metrics:
         self._processed.add((), size)
         self._padding.add((str(size),), padding)
 
-    def page(self) -> str:
+    def page(self) -> bytes:
         """Everything, in Prometheus's text format."""
         series = sorted((vars(self).values()), key=lambda metric: metric.name)
-        return "\n".join(line for metric in series for line in metric.lines()) + "\n"
+        return ("\n".join(line for metric in series for line in metric.lines()) + "\n").encode("utf-8", "replace")

@@ -186,6 +186,9 @@ class Registry:
             for version, path in paths.items()
             if self._must_load(name, version, path)
         ]
+        with self._states:
+            for name, number, path in loads:
+                self._versions.setdefault(name, {})[number] = Version(path)
         if len(loads) > 1:
             with ThreadPoolExecutor(self._load_threads, thread_name_prefix="kzoo-load") as pool:
                 list(pool.map(lambda load: self._load_version(*load), loads))
@@ -213,9 +216,9 @@ class Registry:
         return known.error is None or known.path != path or known.fingerprint != versions.fingerprint(path)
 
     def _load_version(self, name: str, number: int, path: str) -> None:
-        version = Version(path, State.LOADING, fingerprint=versions.fingerprint(path))
+        version = self._versions[name][number]
         with self._states:
-            self._versions.setdefault(name, {})[number] = version
+            version.state, version.fingerprint = State.LOADING, versions.fingerprint(path)
         logger.info("Loading servable version {name: %s version: %d}", name, number)
         for retry in range(self._max_load_retries + 1):
             if retry and self._stopping.wait(self._load_retry_seconds):

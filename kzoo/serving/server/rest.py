@@ -158,15 +158,13 @@ class RestApp:
         return json_writer.predictions(outputs) if by_row else json_writer.outputs(outputs)
 
     def _classify(self, body: bytes, model: str, version: int | None, label: str | None) -> bytes:
-        document = json_reader.parse(body)
-        signature_name, given = _signature_name(document), input_from_json(document)
+        signature_name, given = _examples(body)
         with self._registry.use(model, version, label) as servable:
             result = examples.classify(servable, signature_name, given, self._timeout)
         return json_writer.classifications(result.classes, result.scores)
 
     def _regress(self, body: bytes, model: str, version: int | None, label: str | None) -> bytes:
-        document = json_reader.parse(body)
-        signature_name, given = _signature_name(document), input_from_json(document)
+        signature_name, given = _examples(body)
         with self._registry.use(model, version, label) as servable:
             return json_writer.regressions(examples.regress(servable, signature_name, given, self._timeout))
 
@@ -226,6 +224,14 @@ def _signature_name(document: dict[str, Any]) -> str:
             "a string value."
         )
     return name if isinstance(name, str) else name.decode("utf-8", "surrogateescape")
+
+
+def _examples(body: bytes) -> tuple[str, Any]:
+    document = json_reader.parse(body)
+    try:
+        return _signature_name(document), input_from_json(document)
+    except UnicodeEncodeError:  # half a surrogate pair, which Python lets pass
+        return _signature_name(document), input_from_json(json_reader.parse_exactly(body))
 
 
 def _is_row_format(document: dict[str, Any]) -> bool:

@@ -40,6 +40,8 @@ def _fill(example: Any, value: Any) -> None:
     if not isinstance(value, dict):
         raise invalid(f"Example must be JSON object but got JSON {type_name(value)}")
     for name, content in value.items():
+        if any("\ud800" <= character <= "\udfff" for character in name):
+            raise invalid("A feature's name must be valid UTF-8")
         feature = example.features.feature[name]
         for element in content if isinstance(content, list) else [content]:
             _add(feature, name, element)

@@ -288,7 +288,7 @@ class Server:
         pages: dict[str, Any] = {}
         prometheus = self._monitoring.prometheus_config
         if prometheus.enable:
-            pages[prometheus.path or metrics_module.PATH] = lambda: ("text/plain", self.metrics.page().encode())
+            pages[prometheus.path or metrics_module.PATH] = lambda: ("text/plain", self.metrics.page())
         if self.options.front_page:
             from kzoo.serving.server.front_page import front_page
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from kzoo.serving.server import runtime
-from kzoo.serving.server.errors import Code, StatusError, status_of
+from kzoo.serving.server.errors import Code, StatusError, invalid, status_of
 
 
 class SavedModelSession:
@@ -66,6 +66,11 @@ class SavedModelSession:
         Raises ``StatusError`` with TensorFlow's own code and text.
         """
         tensors = self._tensors
+        for name in fetches:
+            if name not in tensors:  # an operation, such as the one that initializes the model
+                raise invalid(
+                    f"Tensor {name}, specified in either feed_devices or fetch_devices was not found in the Graph"
+                )
         options = None
         if timeout is not None:
             if timeout <= 0:

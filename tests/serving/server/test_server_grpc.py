@@ -98,6 +98,13 @@ def test_what_cannot_be_answered(grpc_stubs, name, signature, inputs, failure):
     assert _failure(grpc_stubs.prediction.Predict, _request(name, signature, **inputs), timeout=60) == failure
 
 
+def test_the_initializer_is_no_signature_to_ask(grpc_stubs, rest):
+    code, message = _failure(grpc_stubs.predict, "words", "__saved_model_init_op")
+    assert code == "INVALID_ARGUMENT" and "was not found in the Graph" in message
+    by_rest = rest("POST", "/v1/models/words:predict", {"signature_name": "__saved_model_init_op", "instances": [1]})
+    assert by_rest.error == "Failed to get input map for signature: __saved_model_init_op"
+
+
 def test_unknown_inputs_beside_defaults_are_told(grpc_stubs):
     code, message = _failure(grpc_stubs.predict, "words", "join", text=strings(["a"]), more=strings(["b"]))
     assert (code, message) == (

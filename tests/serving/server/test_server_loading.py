@@ -62,7 +62,7 @@ def test_warm_up_requests_run_before_a_version_counts_as_loaded(model):
     _write(model, [_log(x=np.ones(2, np.float32)), _log("serving_default", x=np.ones(1, np.float32))])
     servable = _load(model, metrics, warm_up_iterations=3)
     assert _ask(servable, 1.0) == [11.0]
-    page = metrics.page()
+    page = metrics.page().decode()
     assert f':tensorflow:serving:model_warmup_records_read{{model_path="{model}",status="OK"}} 2' in page
     assert ':tensorflow:serving:runtime_latency_count{model_name="m",API="Predict",runtime="TF1"} 7' in page
 

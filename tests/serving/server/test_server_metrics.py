@@ -16,7 +16,7 @@ def test_counters_and_histograms_in_the_genuine_form():
     metrics.request('we"ird\n', "NOT_FOUND")
     for seconds in (5e-6, 10e-6, 11e-6, 9e9):
         metrics.request_latency("a", "predict", "REST", seconds)
-    lines = metrics.page().splitlines()
+    lines = metrics.page().decode().splitlines()
     assert lines[:3] == [
         "# TYPE :tensorflow:serving:request_count counter",
         ':tensorflow:serving:request_count{model_name="a",status="OK"} 2',
@@ -40,7 +40,7 @@ def test_prometheus_can_read_it():
     metrics.runtime_latency("a", "Predict", 0.001)
     metrics.batch(8, 3)
     metrics.queuing_latency("", 0.001)
-    families = {family.name: family for family in parser.text_string_to_metric_families(metrics.page())}
+    families = {family.name: family for family in parser.text_string_to_metric_families(metrics.page().decode())}
     samples = families[":tensorflow:serving:runtime_latency"].samples
     assert [sample.value for sample in samples if sample.name.endswith("_sum")] == [1000.0]
 
@@ -77,3 +77,13 @@ def test_the_page_is_where_the_config_says_or_nowhere(models, ask):
         assert ask(server, "GET", "/monitoring/prometheus/metrics").status == 404
     with Server(config, rest_port=0, grpc_port=None) as server:
         assert ask(server, "GET", "/monitoring/prometheus/metrics").status == 404
+
+
+def test_names_from_requests_can_be_anything_but_not_without_end(rest):
+    assert rest("POST", "/v1/models/%ff%fe:predict", {"instances": ["a"]}).status == 404
+    assert b'model_name="??"' in rest("GET", "/monitoring/prometheus/metrics").body
+    metrics = Metrics()
+    for number in range(10_050):
+        metrics.request(f"model {number}", "NOT_FOUND")
+    metrics.request("model 0", "NOT_FOUND")
+    assert metrics.page().count(b"NOT_FOUND") == 10_000 and b'"model 0",status="NOT_FOUND"} 2' in metrics.page()

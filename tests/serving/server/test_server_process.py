@@ -327,3 +327,61 @@ def test_importing_the_server_loads_no_tensorflow(environment):
         "flags.usage(); sys.exit('tensorflow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], env=environment, timeout=120).returncode == 0
+
+
+def test_what_does_not_start_on_a_part_of_tensorflow_starts_on_all_of_it(monkeypatch, base):
+    from kzoo.serving.server import __main__ as program
+
+    started = []
+
+    def fail():
+        raise ImportError("moved")
+
+    def execve(path, command, environment):
+        started.append((command[1:], environment["KZOO_SERVER_LEAN"]))
+        raise SystemExit(0)
+
+    monkeypatch.setattr(program.runtime, "lean", fail)
+    monkeypatch.setattr(program.os, "execve", execve)
+    with pytest.raises(SystemExit):
+        program._load_runtime(["--port=1"])
+    assert started == [(["-m", "kzoo.serving.server", "--port=1"], "0")]
+    monkeypatch.setenv("KZOO_SERVER_LEAN", "0")
+    program._load_runtime([])
+
+
+def test_grpc_over_tls(base, tmp_path):
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl, which makes the certificate, is not here")
+    subprocess.run(
+        [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", tmp_path / "key",
+         "-out", tmp_path / "certificate"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    certificate = (tmp_path / "certificate").read_text()
+    protos.write(
+        tmp_path / "ssl.config",
+        protos.SSLConfig(server_key=(tmp_path / "key").read_text(), server_cert=certificate),
+    )
+    status = stubs.load("get_model_status_pb2").GetModelStatusRequest()
+    status.model_spec.name = "m"
+    with Server(_config(m=base), rest_port=None, grpc_port=0, ssl=tmp_path / "ssl.config") as server:
+        target = server.grpc_address.replace("127.0.0.1", "localhost")
+        with grpc.secure_channel(target, grpc.ssl_channel_credentials(certificate.encode())) as channel:
+            reply = stubs.load("model_service_pb2_grpc").ModelServiceStub(channel).GetModelStatus(status, timeout=60)
+        assert [entry.version for entry in reply.model_version_status] == [1]
+        with grpc.insecure_channel(target) as channel, pytest.raises(grpc.RpcError):
+            stubs.load("model_service_pb2_grpc").ModelServiceStub(channel).GetModelStatus(status, timeout=10)
+
+
+@pytest.mark.browser
+def test_the_front_page_shows_the_models_in_a_browser(server, chromium):
+    shown = subprocess.run(
+        [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=3000", "--dump-dom",
+         f"{server.rest_address}/"],
+        capture_output=True, text=True, timeout=120,
+    ).stdout  # fmt: skip
+    assert "<td>words</td><td>2, new</td>" in shown and "serving_default(text: string[?])" in shown
+    assert '"signature_name": "serving_default"' in shown and "/v1/models/numbers/versions/7:predict" in shown

@@ -293,6 +293,7 @@ def test_with_the_flag_new_labels_go_anywhere_but_do_not_move_there(loads, folde
 
 
 def test_states_while_loading(folder):
+    """One loads, one waits for its turn."""
     gate, seen = threading.Event(), threading.Event()
 
     def load(name, version, path):
@@ -300,14 +301,15 @@ def test_states_while_loading(folder):
         assert gate.wait(30)
         return Stand(name, version)
 
-    registry = Registry(load)
-    thread = threading.Thread(target=registry.reload, args=(_config(("m", folder(1))),))
+    registry = Registry(load, load_threads=1)
+    thread = threading.Thread(target=registry.reload, args=(_config(("m", folder(1, 2), ALL)),))
     thread.start()
     assert seen.wait(30)
-    assert _states(registry) == {1: "LOADING"}
+    assert _states(registry) == {2: "LOADING", 1: "START"}
+    assert _refusal(registry.find, "m").startswith("NOT_FOUND")
     gate.set()
     thread.join(30)
-    assert _states(registry) == {1: "AVAILABLE"}
+    assert _states(registry) == {2: "AVAILABLE", 1: "AVAILABLE"}
 
 
 def test_a_request_between_two_versions_finds_the_new_one(loads, folder):

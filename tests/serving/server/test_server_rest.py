@@ -209,6 +209,14 @@ def test_examples_that_cannot_be_answered(rest, body, error):
     assert (reply.status, reply.error) == (400, error)
 
 
+def test_half_a_surrogate_pair_is_no_text_anywhere(rest):
+    half = b'"\\ud800"'
+    for body in (b'{"examples": [{"text": %s}]}' % half, b'{"examples": [{%s: 1}]}' % half):
+        reply = rest("POST", "/v1/models/words:classify", body)
+        assert reply.status == 400 and ("surrogate pair" in reply.error or "valid UTF-8" in reply.error)
+    assert rest("POST", WORDS, b'{"signature_name": %s, "instances": ["a"]}' % half).status == 400
+
+
 def test_paths_outside_the_api_are_pages(rest):
     page = rest("GET", "/")
     assert page.status == 200 and page.headers["Content-Type"] == "text/html; charset=utf-8"
