@@ -17,8 +17,6 @@ from kzoo.serving import saved_model
 LINKED = {"2.19": ("tensorflow-2.19.txt", "tensorflow-text-2.12.1.txt")}
 """Files under serving/operations/ that list what each TensorFlow Serving links."""
 
-COMPILED = "_xla"  # signatures whose name ends so may be compiled: their server is started with its XLA flag
-
 _FORBIDDEN = {
     "runs Python code, which the server lacks": r"(Eager)?PyFunc(Stateless)?",
     "reads or writes files": (
@@ -88,8 +86,9 @@ def _problems(signature: str, node: Any, linked: dict[str, set[str]], is_compile
         own_asset = signature == saved_model.INITIALIZER and _OWN_ASSETS.fullmatch(node.op)
         if re.fullmatch(pattern, node.op) and not own_asset:
             yield problem
-    if is_compiled and not signature.endswith(COMPILED):
-        yield f"wants XLA, which the server refuses without its flag; compiled signatures are named *{COMPILED}"
+    if is_compiled and not signature.endswith(saved_model.COMPILED):
+        ending = saved_model.COMPILED
+        yield f"wants XLA, which the server refuses without its flag; the name of such a signature ends in {ending}"
 
 
 def _not_batched(name: str, signature: Any) -> Iterator[Finding]:

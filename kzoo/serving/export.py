@@ -5,7 +5,7 @@ import datetime
 import importlib.metadata
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ def export(
     warm_up: warmup.Plan | None = warmup.DEFAULT,
     card: str | None = None,
     provenance: Mapping[str, Any] | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Writes the task as a SavedModel that TensorFlow Serving 2.19 and later loads as it is.
 
@@ -54,6 +55,7 @@ def export(
         warm_up: which requests the server runs when it loads the model; None for none.
         card: Markdown for ``assets.extra/card.md``; by default one made from what is known.
         provenance: what to add to ``assets.extra/provenance.json``, the run's identity for example.
+        say: is told how near the answers are.
 
     Returns:
         The path of the SavedModel.
@@ -72,8 +74,9 @@ def export(
         tf.saved_model.save(_captured(task, concrete), str(aside), signatures=traced)
         audit.refuse(aside)
         requests = warmup.requests(task, entries, warm_up) if warm_up else []
-        examples = verification.verify(aside, task, entries, traced, requests)
-        _write_extra(aside, task, examples, warm_up, requests, card, provenance)
+        examples, off = verification.verify(aside, task, entries, traced, requests)
+        _write_extra(aside, task, examples, off, requests, card, provenance)
+        say(f"Loaded again, it answers as the task does: numbers differ by {off:.1e} at most, text not at all.")
     return target
 
 
@@ -125,7 +128,7 @@ def _write_extra(
     aside: Path,
     task: Any,
     examples: Mapping[str, Any],
-    warm_up: warmup.Plan | None,
+    off: float,
     requests: list[warmup.Request],
     card: str | None,
     provenance: Mapping[str, Any] | None,
@@ -142,11 +145,12 @@ def _write_extra(
         "largest_warm_up_batch": max((request.rows for request in requests), default=0),
         "signatures": entries,
         "examples": examples,
+        "largest_difference": off,
     }
     for name, content in ((saved_model.DESCRIPTION, description), (saved_model.PROVENANCE, origin)):
         text = json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n"
         (extra / name).write_text(text, encoding="utf-8")
-    (extra / saved_model.CARD).write_text(card or _card(task, entries, origin), encoding="utf-8")
+    (extra / saved_model.CARD).write_text(card or _card(task, entries, origin, off), encoding="utf-8")
 
 
 def _provenance(task: Any) -> dict[str, Any]:
@@ -167,7 +171,7 @@ def _provenance(task: Any) -> dict[str, Any]:
     }
 
 
-def _card(task: Any, entries: Mapping[str, Any], origin: Mapping[str, Any]) -> str:
+def _card(task: Any, entries: Mapping[str, Any], origin: Mapping[str, Any], off: float) -> str:
     """A model card of what the export knows; a person adds data, results and limits."""
     rows = [
         f"| `{name}` | {', '.join(f'`{key}`' for key in entry['inputs'])} | "
@@ -184,6 +188,9 @@ def _card(task: Any, entries: Mapping[str, Any], origin: Mapping[str, Any]) -> s
             "| signature | inputs | outputs |",
             "| --- | --- | --- |",
             *rows,
+            "",
+            f"Loaded again after the export, it answered the task's own examples with numbers that differ by {off:.1e}",
+            f"at most (allowed: {verification.TOLERANCE:.0e}) from the task's, and with the same text.",
             "",
             "How it was made stands in `provenance.json`. Its training data, measured results, intended use and limits",
             "are for its author to write here (`kzoo.export(..., card=...)`).",

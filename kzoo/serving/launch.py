@@ -37,6 +37,9 @@ _GRACE = 30.0  # seconds that a server gets to end by itself
 _TAIL = 15  # lines of a server's log that an error quotes
 
 
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # this machine is not behind a proxy
+
+
 class Process(Protocol):
     """A server that was started."""
 
@@ -103,7 +106,7 @@ class Served:
     def _is_available(self, model: str) -> bool:
         """Whether a version answers. UserError when every version has failed to load."""
         try:
-            with urllib.request.urlopen(f"{self.rest_address}/v1/models/{model}", timeout=5) as reply:
+            with _direct.open(f"{self.rest_address}/v1/models/{model}", timeout=5) as reply:
                 states = json.load(reply)["model_version_status"]
         except (OSError, ValueError, KeyError):
             return False
@@ -158,6 +161,8 @@ def serve(
     try:
         state = Path(served._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="kzoo-serve-")))
         say(f"{_title(chosen)} serves {', '.join(names)}: REST {served.rest_address}, gRPC {served.grpc_address}")
+        if chosen == BINARY:
+            say("It listens on every interface of this machine, and its ports have no password.")
         start = {BINARY: _start_binary, "docker": _start_docker, "embedded": _start_embedded}[chosen]
         served._process = start(directory, state, host=host, rest_port=rest_port, grpc_port=grpc_port)
         served._cleanup.callback(served._process.stop)
@@ -235,7 +240,8 @@ def _start_docker(directory: Path, state: Path, *, host: str, rest_port: int, gr
     name = f"kzoo-serve-{uuid.uuid4().hex[:8]}"
     flags = server_flags("/bundle", models_config=f"/bundle/{bundles.MODELS_CONFIG}", rest_port=8501, grpc_port=8500)
     command = ["docker", "run", "--rm", "--init", f"--name={name}"]
-    command += [f"--publish={host}:{rest_port}:8501", f"--publish={host}:{grpc_port}:8500"]
+    interface = f"[{host}]" if ":" in host else host
+    command += [f"--publish={interface}:{rest_port}:8501", f"--publish={interface}:{grpc_port}:8500"]
     command += [f"--volume={directory / bundles.MODELS}:{bundles.CONTAINER}:ro", f"--volume={directory}:/bundle:ro"]
     command += [f"--entrypoint={BINARY}", _image(directory), *flags]
     return _Command(command, log=state / "server.log", kill=["docker", "kill", name])

@@ -17,6 +17,7 @@ DESCRIPTION = "kzoo.json"
 PROVENANCE = "provenance.json"
 CARD = "card.md"
 WARMUP = "tf_serving_warmup_requests"  # the name that TensorFlow Serving looks for
+COMPILED = "_xla"  # signatures whose name ends so need a server that was started with its XLA flag
 INITIALIZER = "__saved_model_init_op"  # stands among the signatures, but no request reaches it
 
 

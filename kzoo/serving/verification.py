@@ -20,7 +20,7 @@ def verify(
     entries: Mapping[str, Any],
     traced: Mapping[str, Any],
     requests: list[warmup.Request],
-) -> dict[str, dict[str, Any]]:
+) -> tuple[dict[str, dict[str, Any]], float]:
     """Loads the SavedModel, asks it, and compares every answer with the task's own.
 
     Numbers must lie within 1e-5, and so must those of ``task.serve`` run operation by operation; text must be the same
@@ -29,29 +29,30 @@ def verify(
     that failed would keep the server from loading the model.
 
     Returns:
-        For each signature one example: ``inputs`` and ``outputs``, a list of rows each.
+        For each signature one example (``inputs`` and ``outputs``, a list of rows each), and the largest difference
+        between two numbers.
 
     Raises:
         RuntimeError: an answer differs; says which, and by how much.
     """
     loaded = tf.saved_model.load(str(directory))
-    examples = {}
+    examples, off = {}, 0.0
     for name, signature in entries.items():
         inputs = example(task, signature)
         for rows in (inputs, _varied(inputs, signature)):
             tensors = {key: tf.constant(rows[key], spec.dtype) for key, spec in signature.inputs.items()}
             answers = loaded.signatures[name](**tensors)
-            _compare(name, answers, traced[name](**tensors))
+            off = max(off, _difference(name, answers, traced[name](**tensors)))
             if name == "serving_default" and task.backbone.dtype_policy.name == "float32":
                 numbers = {key: value for key, value in answers.items() if value.dtype.is_floating}
                 if numbers:
                     eager = task.serve(tensors)
-                    _compare(name, numbers, {key: eager[key] for key in numbers})
+                    off = max(off, _difference(name, numbers, {key: eager[key] for key in numbers}))
             if rows is inputs:
                 examples[name] = {"inputs": inputs, "outputs": {key: _plain(value) for key, value in answers.items()}}
     for request in requests:
         loaded.signatures[request.signature](**request.inputs)
-    return examples
+    return examples, off
 
 
 def example(task: Any, signature: Any) -> dict[str, list]:
@@ -74,25 +75,26 @@ def _varied(inputs: Mapping[str, list], signature: Any) -> dict[str, list]:
     return {key: column(key, values) for key, values in inputs.items()}
 
 
-def _compare(name: str, answers: Mapping[str, tf.Tensor], expected: Mapping[str, tf.Tensor]) -> None:
+def _difference(name: str, answers: Mapping[str, tf.Tensor], expected: Mapping[str, tf.Tensor]) -> float:
+    """The largest difference between two numbers; RuntimeError where it is too large or anything else differs."""
     if set(answers) != set(expected):
         raise RuntimeError(f"Signature {name} answers {sorted(answers)}, the task {sorted(expected)}.")
+    largest = 0.0
     for key, answer in answers.items():
+        where = f"Output {key} of signature {name}"
         got, wanted = answer.numpy(), expected[key].numpy()
         if got.shape != wanted.shape:
-            raise RuntimeError(
-                f"Output {key} of signature {name} has shape {got.shape}, the task's own {wanted.shape}."
-            )
-        if answer.dtype.is_floating:
-            got, wanted = got.astype("float64"), wanted.astype("float64")
-            is_same = np.allclose(got, wanted, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
-            off = float(np.max(np.abs(got - wanted), initial=0.0))
-        else:
-            is_same, off = np.array_equal(got, wanted), "the values"
-        if not is_same:
-            raise RuntimeError(
-                f"The exported model must answer as the task does. Output {key} of signature {name} differs by {off}."
-            )
+            raise RuntimeError(f"{where} has shape {got.shape}, the task's own {wanted.shape}.")
+        if not answer.dtype.is_floating:
+            if not np.array_equal(got, wanted):
+                raise RuntimeError(f"The exported model must answer as the task does. {where} differs.")
+            continue
+        got, wanted = got.astype("float64"), wanted.astype("float64")
+        off = float(np.max(np.abs(got - wanted), initial=0.0))
+        if not np.allclose(got, wanted, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True):
+            raise RuntimeError(f"The exported model must answer as the task does. {where} differs by {off:.3g}.")
+        largest = max(largest, off)
+    return largest
 
 
 def _plain(value: tf.Tensor) -> list:

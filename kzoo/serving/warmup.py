@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from kzoo.serving import saved_model
+
 MOST_RECORDS = 1000  # more, and TensorFlow Serving refuses the model
 _SHORT = {"max_new_tokens": 2}  # a loop that ran twice is as warm as one that ran a hundred times
 _STEP = 8  # a decoding step reads all weights for one token: it takes as long as so many tokens of a prompt
@@ -58,11 +60,16 @@ class Request:
 
 
 def requests(task: Any, entries: Mapping[str, Any], plan: Plan) -> list[Request]:
-    """The requests of a plan for a task and its signatures, the cheapest of each signature first."""
+    """The requests of a plan for a task and its signatures.
+
+    Compiled signatures get none: a server without its XLA flag would fail at them, and not load the model.
+    """
     texts = _texts(task, plan.lengths)
     parameters = sum(int(np.prod(weight.shape)) for weight in task.model.weights)
     made = []
     for name, signature in entries.items():
+        if name.endswith(saved_model.COMPILED):
+            continue
         new_tokens = 0 if set(_SHORT) & set(signature.inputs) else getattr(task, "max_new_tokens", 0)
         left = plan.work
         for number, (rows, length) in enumerate(_shapes(plan.batch_sizes, tuple(texts))):

@@ -70,6 +70,13 @@ def test_the_file_is_a_tfrecord_of_prediction_logs_that_the_export_answers(gener
         assert answer["text"].shape[0] == len(inputs["prompt"])
 
 
+def test_compiled_signatures_are_left_to_servers_that_may_compile(classify):
+    signatures = classify.task.signatures()
+    signatures["serving_default_xla"] = signatures["serving_default"]
+    requests = warmup.requests(classify.task, signatures, warmup.Plan(batch_sizes=(1,), lengths=(8,)))
+    assert {request.signature for request in requests} == {"serving_default"}
+
+
 def test_more_than_a_thousand_are_refused(classify):
     plan = warmup.Plan(batch_sizes=tuple(range(1, 402)), lengths=(8, 16, 32))
     with pytest.raises(ValueError, match="at most 1000 warm-up requests. The plan makes 1203"):
