@@ -25,7 +25,8 @@ def by_length(
     Args:
         tokens: ragged ``[W, None]`` and dense ``[W, ...]`` values; ``token_ids`` gives the lengths.
         run: from the tokens of a chunk and its length (scalar int32) to a tensor ``[R, ...]`` or a structure of them.
-            A tensor whose second axis is not static has one value a token, ``[R, T, ...]``, and is padded with zeros.
+            A tensor whose second axis is None in ``specs`` has one value a token, ``[R, T, ...]``, and is padded with
+            zeros.
         specs: the structure of ``run``'s result, with the ``shape`` and ``dtype`` of each.
         rows: rows of a chunk.
 
@@ -45,8 +46,8 @@ def by_length(
         these = order[index * rows : (index + 1) * rows]
         length = tf.maximum(tf.reduce_max(tf.gather(lengths, these)), 1)
         outputs = run({name: tf.gather(value, these) for name, value in tokens.items()}, length)
-        pairs = zip(arrays, tf.nest.flatten(outputs), strict=True)
-        return index + 1, [array.write(index, _widen(one, longest)) for array, one in pairs]
+        triples = zip(arrays, tf.nest.flatten(outputs), tf.nest.flatten(specs), strict=True)
+        return index + 1, [array.write(index, _widen(one, spec, longest)) for array, one, spec in triples]
 
     _, arrays = tf.while_loop(
         lambda index, _: index < num_chunks, body, (tf.constant(0), arrays), parallel_iterations=1
@@ -55,8 +56,8 @@ def by_length(
     return tf.nest.pack_sequence_as(specs, [tf.gather(array.concat(), back) for array in arrays])
 
 
-def _widen(output: tf.Tensor, longest) -> tf.Tensor:
-    if output.shape.rank < 2 or output.shape[1] is not None:
+def _widen(output: tf.Tensor, spec, longest) -> tf.Tensor:
+    if len(spec.shape) < 2 or spec.shape[1] is not None:
         return output
     missing = longest - tf.shape(output)[1]
     return tf.pad(output, [[0, 0], [0, missing]] + [[0, 0]] * (output.shape.rank - 2))
