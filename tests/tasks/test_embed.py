@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kzoo
+from kzoo.errors import UserError
+from kzoo.tasks.embed import POOLINGS, Pooling
+from kzoo.tasks.load import load_task
+from tests import tiny
+from tests.round_trip import array
+
+MASK = np.array([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]])
+
+
+def pooled(x, mask, pooling):
+    """One row at a time, in numpy, without the padding."""
+    rows = [row[real.astype(bool)] for row, real in zip(x, mask, strict=True)]
+    return np.stack([{"mean": row.mean(0), "cls": row[0], "max": row.max(0)}[pooling] for row in rows])
+
+
+@pytest.fixture(scope="module")
+def pretrained():
+    return tiny.bert()
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("kind", ["int32", "bool"])
+def test_pooling_is_numpys(pooling, kind):
+    x = array(3, 4, 5) - 3.0  # all negative: padding would win a maximum
+    layer = Pooling(pooling=pooling, normalize=False)
+    expected = pooled(x, MASK, pooling)
+    np.testing.assert_allclose(layer(x, MASK.astype(kind)), expected, atol=1e-6)
+    lengths = np.linalg.norm(expected, axis=1, keepdims=True)
+    unit = Pooling(pooling=pooling, normalize=True)(x, MASK.astype(kind))
+    np.testing.assert_allclose(unit, expected / lengths, atol=1e-6)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("normalize", [True, False])
+def test_predict_is_the_computation_by_hand(pretrained, pooling, normalize):
+    task = kzoo.Embed(pretrained, pooling=pooling, normalize=normalize)
+    found = np.array([answer["embedding"] for answer in task.predict(tiny.TEXTS)])
+    for text, vector in zip(tiny.TEXTS, found, strict=True):
+        ids = np.array([[2, *task.tokenizer.tokenize([text]).ids[0].numpy(), 3]], "int32")
+        hidden = task.backbone({"token_ids": ids, "padding_mask": np.ones_like(ids)})["sequence_output"].numpy()
+        expected = pooled(hidden, np.ones_like(ids), pooling)[0]
+        np.testing.assert_allclose(vector, expected / np.linalg.norm(expected) if normalize else expected, atol=1e-5)
+    assert found.shape == (4, 16)
+
+
+def test_a_batch_padded_longer_gives_the_same_vectors(pretrained):
+    for pooling in POOLINGS:
+        task = kzoo.Embed(pretrained, pooling=pooling)
+        tokens = task.tokenize({"text": tf.constant(tiny.TEXTS)})
+        short, long = (task.model(task.pack(tokens, length)) for length in (14, 30))
+        np.testing.assert_allclose(short, long, atol=1e-5)
+
+
+def test_low_precision_pools_in_float32():
+    task = kzoo.Embed(tiny.bert(dtype="bfloat16"))
+    answers = task.serve({"text": tf.constant(tiny.TEXTS)})
+    assert answers["embedding"].dtype == tf.float32
+    np.testing.assert_allclose(np.linalg.norm(answers["embedding"], axis=1), 1.0, atol=1e-5)
+
+
+def test_saved_and_loaded(pretrained, tmp_path):
+    task = kzoo.Embed(pretrained, pooling="max", normalize=False, max_length=9)
+    task.save(tmp_path)
+    loaded = load_task(tmp_path)
+    assert isinstance(loaded, kzoo.Embed)
+    assert loaded.options() == {"max_length": 9, "pooling": "max", "normalize": False}
+    assert loaded.predict(tiny.TEXTS) == task.predict(tiny.TEXTS)
+
+
+def test_a_decoder_embeds_too():
+    task = kzoo.Embed(tiny.gpt2())
+    alone = task.predict("")[0]["embedding"]
+    np.testing.assert_allclose(task.predict(["", tiny.TEXTS[1]])[0]["embedding"], alone, atol=1e-5)
+
+
+def test_an_unknown_pooling(pretrained):
+    with pytest.raises(UserError, match="pooling must be one of mean, cls, max. Received 'sum'"):
+        kzoo.Embed(pretrained, pooling="sum")
+
+
+def test_it_cannot_be_trained(pretrained):
+    with pytest.raises(UserError, match="The task embed cannot be trained yet."):
+        kzoo.Embed(pretrained).loss()
