@@ -38,7 +38,9 @@ def accuracy(expected: Sequence, answered: Sequence) -> Accuracy:
             "Each answer needs the right one beside it. "
             f"Received {len(expected)} expected and {len(answered)} answered."
         )
-    return from_share(sum(a == b for a, b in zip(expected, answered, strict=True)) / max(len(expected), 1), len(expected))
+    return from_share(
+        sum(a == b for a, b in zip(expected, answered, strict=True)) / max(len(expected), 1), len(expected)
+    )
 
 
 def from_share(value: float, count: int) -> Accuracy:

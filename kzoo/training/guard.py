@@ -72,7 +72,8 @@ class Guard(keras.callbacks.Callback):
             kept = "Nothing was saved, because the run has no folder."
         else:
             kept = f"Saved {self.checkpoints.paths()[-1]}. The same command goes on from there."
-        raise Interrupted(f"Stopped by {self.stop.signal.name} after {at}. {kept}", self.stop.exit_code)
+        name = self.stop.signal.name if self.stop.signal is not None else "request"
+        raise Interrupted(f"Stopped by {name} after {at}. {kept}", self.stop.exit_code)
 
     def _refuse(self):
         step = self.model.counts["bad_step"]

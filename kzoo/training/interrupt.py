@@ -45,7 +45,7 @@ class StopRequest:
     @property
     def exit_code(self) -> int:
         """The code to exit with."""
-        return EXIT_CODES[self.signal]
+        return EXIT_CODES[self.signal] if self.signal is not None else 0
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None and number == signal.SIGINT:

@@ -44,6 +44,21 @@ class Advance(keras.callbacks.Callback):
         self.progress.total += 1
 
 
+class KeepMetrics(keras.callbacks.Callback):
+    """Puts the restored sums of metrics back after Keras reset them at the start of the epoch under way."""
+
+    def __init__(self, model, *, resumed: bool):
+        super().__init__()
+        self.values = [variable.numpy() for variable in model.state["metrics"]] if resumed else None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Puts them back, once."""
+        if self.values is not None:
+            for variable, value in zip(self.model.state["metrics"], self.values, strict=True):
+                variable.assign(value)
+            self.values = None
+
+
 class RunCallbacks(keras.callbacks.CallbackList):
     """Callbacks of a run of several calls of ``fit``: the run begins and ends once.
 

@@ -1,5 +1,7 @@
 """The folder of a run: what it holds, whose run it is, and files that are never half written.
 
+::
+
     config.yaml    as resolved, every default written out
     checkpoints/   what a run that was stopped goes on from
     tokenizer/     the vocabulary, when the run learned its own

@@ -71,16 +71,10 @@ class TrainingModel(keras.Model):
         self._counts = tf.Variable([0, 0, 0, -1], dtype="int64", trainable=False, aggregation=first, name="counts")
         # of the last step: loss, gradient norm before clipping, learning rate
         self._latest = tf.Variable([0.0, 0.0, 0.0], dtype="float32", trainable=False, aggregation=first, name="latest")
-        self._differentiate = tf.function(self._forward_and_backward, jit_compile=True) if jit else (
-            self._forward_and_backward
-        )
+        forward_and_backward = self._forward_and_backward
+        self._differentiate = tf.function(forward_and_backward, jit_compile=True) if jit else forward_and_backward
         if optimizer is not None:
-            # Keras would add the gradients over the replicas once more
-            for one in (optimizer, getattr(optimizer, "inner_optimizer", None)):
-                if one is not None:
-                    one._all_reduce_sum_gradients = list
-            if not optimizer.built:
-                optimizer.build(self.trainable_variables)
+            self._take_over(optimizer)
         self.compile(optimizer=optimizer, jit_compile=False, auto_scale_loss=False)
 
     def call(self, features, training=None):
@@ -116,6 +110,10 @@ class TrainingModel(keras.Model):
             "metrics": [variable.value for metric in self.metrics for variable in metric.variables],
             "counts": [self._counts],
         }
+
+    def finish(self) -> None:
+        """Ends the run: an optimizer that keeps moving averages of the weights puts them in place."""
+        self._finalize(self.trainable_weights)
 
     def train_step(self, data):
         """One update from a replica's share ``(features, targets, weights)`` of a batch."""
@@ -189,8 +187,22 @@ class TrainingModel(keras.Model):
         self._counts.assign(tf.stack([step, self._counts[1] + examples, self._counts[2] + tokens, bad_step]))
         self._latest.assign(tf.stack([loss, norm, learning_rate]))
 
+    def _take_over(self, optimizer):
+        """Builds the optimizer and replaces what Keras would do at the wrong time."""
+        if not optimizer.built:
+            optimizer.build(self.trainable_variables)
+        for one in (optimizer, getattr(optimizer, "inner_optimizer", None)):
+            if one is not None:
+                one._all_reduce_sum_gradients = list  # they are added over the replicas before the clipping
+        self._finalize = optimizer.finalize_variable_values
+        optimizer.finalize_variable_values = _nothing  # `fit` ends once an epoch, the run only once
+
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Everything is built. Keras would run the input pipeline once more, and fails under several workers."""
+
+
+def _nothing(variables):
+    pass
 
 
 def _without_reduction(loss: keras.losses.Loss) -> keras.losses.Loss:

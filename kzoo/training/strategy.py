@@ -47,7 +47,8 @@ def describe(strategy: tf.distribute.Strategy) -> str:
         names = [_short((tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU"))[0].name)]
     described = ", ".join(f"{name}{_model(name)}" for name in names)
     count = strategy.num_replicas_in_sync
-    return f"{count} device{'s' if count > 1 else ''}: {described} (TensorFlow {tf.__version__}, Keras {keras.__version__})"
+    versions = f"TensorFlow {tf.__version__}, Keras {keras.__version__}"
+    return f"{count} device{'s' if count > 1 else ''}: {described} ({versions})"
 
 
 @cache
@@ -68,8 +69,9 @@ def _devices(device: str) -> list[tf.config.LogicalDevice]:
     gpus = tf.config.list_physical_devices("GPU")
     if device == "gpu" and not gpus:
         raise UserError(
-            "A GPU was asked for (training.device: gpu) and TensorFlow sees none. Check nvidia-smi, CUDA_VISIBLE_DEVICES "
-            "and that kzoo was installed with its gpu extra (pip install 'kzoo[gpu]'), or use training.device: cpu."
+            "A GPU was asked for (training.device: gpu) and TensorFlow sees none. Check nvidia-smi, "
+            "CUDA_VISIBLE_DEVICES and that kzoo was installed with its gpu extra (pip install 'kzoo[gpu]'), "
+            "or use training.device: cpu."
         )
     if device == "cpu" and gpus:
         try:

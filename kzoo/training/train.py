@@ -99,11 +99,11 @@ def make_task(config: RunConfig, examples: Examples, folder: RunFolder):
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise UserError(f"The task {config.task.name} has no option {', '.join(unknown)}; it has {', '.join(known)}.")
-    if config.model.name is not None:
-        pretrained = load(config.model.name)
-    else:
+    if config.model.family is not None:
         tokenizer = _tokenizer(config.model, examples, folder)
         pretrained = fresh(config.model.family, tokenizer, **config.model.sizes)
+    else:
+        pretrained = load(config.model.name)
     return kind(pretrained, **options)
 
 
@@ -114,8 +114,8 @@ def _tokenizer(model: ModelConfig, examples: Examples, folder: RunFolder):
                 examples["text"].tolist(), folder.tokenizer, vocabulary_size=model.tokenizer.vocabulary_size
             )
         )
-    directory = Path(model.tokenizer)
-    return tokenizers.load(directory if directory.is_dir() else data.pull(model.tokenizer))
+    directory = Path(str(model.tokenizer))
+    return tokenizers.load(directory if directory.is_dir() else data.pull(str(model.tokenizer)))
 
 
 def _resolved(config: RunConfig, examples: Examples) -> RunConfig:

@@ -1,14 +1,17 @@
-"""A small run in a process of its own: ``letters_run.py FOLDER [SIGNAL STEP]`` sends itself a signal after a step."""
+"""Small runs in a process of their own: ``letters_run FOLDER [SIGNAL STEP] , ...``, one after the other.
+
+A run with a signal sends it to itself after a step; the process ends as Interrupted says.
+"""
 
 import os
 import signal
 import sys
 
 import keras
-from tests.training.letter_tasks import LetterTask, words
 
 from kzoo.training.interrupt import Interrupted
 from kzoo.training.run import fit
+from tests.training.letter_tasks import LetterTask, words
 
 
 class SignalAfter(keras.callbacks.Callback):
@@ -23,25 +26,26 @@ class SignalAfter(keras.callbacks.Callback):
             os.kill(os.getpid(), self.signal)
 
 
-def main(folder, *interruption):
-    try:
-        fit(
-            LetterTask(predicts_letters=True, dropout=0.3),
-            words(),
-            words(20, seed=1),
-            run_folder=folder,
-            epochs=2,
-            batch_size=8,
-            learning_rate=0.01,
-            checkpoint_every=5,
-            deterministic=True,
-            callbacks=[SignalAfter(*interruption)] if interruption else [],
-            logging={"progress": "none"},
-        )
-    except Interrupted as stop:
-        print(stop.message)
-        sys.exit(stop.exit_code)
+def run(folder, *interruption):
+    fit(
+        LetterTask(predicts_letters=True, dropout=0.3),
+        words(),
+        words(20, seed=1),
+        run_folder=folder,
+        epochs=2,
+        batch_size=8,
+        learning_rate=0.01,
+        checkpoint_every=5,
+        deterministic=True,
+        callbacks=[SignalAfter(*interruption)] if interruption else [],
+        logging={"progress": "none"},
+    )
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        for one in " ".join(sys.argv[1:]).split(","):
+            run(*one.split())
+    except Interrupted as stop:
+        print(stop.message)
+        sys.exit(stop.exit_code)

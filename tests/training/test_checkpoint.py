@@ -9,7 +9,10 @@ from kzoo.training.checkpoint import Checkpoints, Position
 
 
 def variables(value=0.0):
-    return {"weights": [tf.Variable([value] * 3), tf.Variable(value)], "counts": [tf.Variable(int(value), dtype="int64")]}
+    return {
+        "weights": [tf.Variable([value] * 3), tf.Variable(value)],
+        "counts": [tf.Variable(int(value), dtype="int64")],
+    }
 
 
 def position(total, *, epoch=0):

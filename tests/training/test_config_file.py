@@ -90,7 +90,10 @@ def test_every_mistake_is_listed(tmp_path):
 
 
 def test_a_key_given_twice_is_an_error(tmp_path):
-    assert complaint(tmp_path, GOOD + "output: runs/b\n") == "run.yaml, line 11: not valid YAML: key 'output' is given twice."
+    assert (
+        complaint(tmp_path, GOOD + "output: runs/b\n")
+        == "run.yaml, line 11: not valid YAML: key 'output' is given twice."
+    )
 
 
 @pytest.mark.parametrize(

@@ -11,29 +11,24 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from tests.training.letter_tasks import LetterTask, words
 
 from kzoo.errors import UserError
 from kzoo.training.interrupt import Interrupted, StopRequest
 from kzoo.training.run import fit
+from tests.training.letter_tasks import LetterTask, words
 
 ROOT = Path(__file__).parents[2]
 
 
-def start(folder, *interruption):
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.training.letters_run", str(folder), *map(str, interruption)],
+def runs(*arguments, code=0):
+    process = subprocess.run(
+        [sys.executable, "-m", "tests.training.letters_run", *map(str, arguments)],
         cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
     )
-
-
-def finish(process, code=0):
-    output, errors = process.communicate()
-    assert process.returncode == code, errors
-    return output
+    assert process.returncode == code, process.stderr
+    return process.stdout
 
 
 def weights(folder):
@@ -48,32 +43,34 @@ def untimed(folder):
     ]
 
 
-@pytest.fixture(scope="module")
-def straight(tmp_path_factory):
-    """The folder of a run that nothing stopped."""
-    folder = tmp_path_factory.mktemp("straight")
-    finish(start(folder))
-    return folder
-
-
-def test_after_ctrl_c_the_same_command_ends_with_the_same_bits(tmp_path, straight):
-    output = finish(start(tmp_path, "SIGINT", 27), 130)
-    assert "Stopped by SIGINT after epoch 2, step 8 (27 in all)" in output
-    assert f"Saved {tmp_path}/checkpoints/step-00000027. The same command goes on from there." in output
-    assert not (tmp_path / "model").exists() and not (tmp_path / "metrics.json").exists()
-    assert "Going on from epoch 2, step 8 (27 of 38 steps)." in finish(start(tmp_path))
-    for resumed, expected in zip(weights(tmp_path), weights(straight), strict=True):
+def assert_same_bits(folder, straight):
+    for resumed, expected in zip(weights(folder), weights(straight), strict=True):
         np.testing.assert_array_equal(resumed, expected)
-    assert untimed(tmp_path) == untimed(straight)  # the epoch's means are of the whole epoch
+    assert untimed(folder) == untimed(straight)  # the epoch's means are of the whole epoch
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """Folders of a run that nothing stopped and of one that Ctrl-C did, and what was said."""
+    straight, stopped = tmp_path_factory.mktemp("straight"), tmp_path_factory.mktemp("stopped")
+    return straight, stopped, runs(straight, ",", stopped, "SIGINT", 27, code=130)
+
+
+def test_after_ctrl_c_the_same_command_ends_with_the_same_bits(stopped):
+    straight, folder, said = stopped
+    assert "Stopped by SIGINT after epoch 2, step 8 (27 in all)" in said
+    assert f"Saved {folder}/checkpoints/step-00000027. The same command goes on from there." in said
+    assert not (folder / "model").exists() and not (folder / "metrics.json").exists()
+    assert "Going on from epoch 2, step 8 (27 of 38 steps)." in runs(folder)
+    assert_same_bits(folder, straight)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "code"), [("SIGKILL", -9), ("SIGTERM", 143)])
-def test_after_a_kill_the_same_command_ends_with_the_same_bits(tmp_path, straight, name, code):
-    finish(start(tmp_path, name, 13), code)
-    assert f"Going on from epoch 1, step {10 if name == 'SIGKILL' else 13} " in finish(start(tmp_path))
-    for resumed, expected in zip(weights(tmp_path), weights(straight), strict=True):
-        np.testing.assert_array_equal(resumed, expected)
+def test_after_a_kill_the_same_command_ends_with_the_same_bits(tmp_path, stopped, name, code):
+    runs(tmp_path, name, 13, code=code)
+    assert f"Going on from epoch 1, step {10 if name == 'SIGKILL' else 13} " in runs(tmp_path)
+    assert_same_bits(tmp_path, stopped[0])
 
 
 def test_a_complete_run_is_left_as_it_is_and_fills_the_task(tmp_path, monkeypatch):
@@ -101,7 +98,13 @@ def test_without_a_folder_ctrl_c_says_that_nothing_was_saved():
 
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(Interrupted) as raised:
-        fit(LetterTask(), words(), logging={"progress": "none"}, callbacks=[SignalAfter("SIGINT", 2)], say=lambda text: None)
+        fit(
+            LetterTask(),
+            words(),
+            logging={"progress": "none"},
+            callbacks=[SignalAfter("SIGINT", 2)],
+            say=lambda text: None,
+        )
     assert isinstance(raised.value, KeyboardInterrupt) and raised.value.exit_code == 130
     assert "after epoch 1, step 2 (2 in all). Nothing was saved" in raised.value.message
     assert signal.getsignal(signal.SIGINT) is before

@@ -6,11 +6,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tests.training.letter_tasks import LetterTask, words
 
 from kzoo.data.batching import Batches
 from kzoo.training.optimizer import adamw
 from kzoo.training.step import RELIED_ON, TESTED_KERAS, TrainingModel
+from tests.training.letter_tasks import LetterTask, words
 
 # What was read when the step was written. When a digest differs, read the function anew, see that step.py still fits,
 # and put the new digest here.

@@ -4,8 +4,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tests.training.letter_tasks import LetterTask, words
-from tests.training.letters_run import SignalAfter
 
 from kzoo.data.batching import Batches
 from kzoo.training.interrupt import Interrupted
@@ -15,6 +13,8 @@ from kzoo.training.run import fit
 from kzoo.training.schedule import WarmupSchedule
 from kzoo.training.step import TrainingModel
 from kzoo.training.tensorboard import Curves
+from tests.training.letter_tasks import LetterTask, words
+from tests.training.letters_run import SignalAfter
 
 
 def read(folder):
@@ -92,7 +92,11 @@ def test_perplexity_samples_and_graph_of_a_language_model(tmp_path):
     assert list(train["samples"]) == [7, 10, 14, 20]
     first, second = (text.decode() for text in train["samples"][7])
     assert first == "    ab⟶\n    *\n    *\n    *" and second.startswith("    c⟶")
-    names = {node.name for graph in graphs for node in [*graph.node, *(n for f in graph.library.function for n in f.node_def)]}
+    names = {
+        node.name
+        for graph in graphs
+        for node in [*graph.node, *(n for f in graph.library.function for n in f.node_def)]
+    }
     assert any("hidden" in name for name in names)
 
 

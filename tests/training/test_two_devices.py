@@ -9,16 +9,25 @@ import numpy as np
 import pytest
 
 
-@pytest.fixture(scope="module")
-def results():
+def trained(which):
     process = subprocess.run(
-        [sys.executable, "-m", "tests.training.two_devices"],
+        [sys.executable, "-m", "tests.training.two_devices", which],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
     )
     assert process.returncode == 0, process.stderr
     return json.loads(process.stdout.partition("RESULTS")[2])
+
+
+@pytest.fixture(scope="module")
+def results():
+    return trained("usual")
+
+
+@pytest.fixture(scope="module")
+def more():
+    return trained("more")
 
 
 def furthest(one, two):
@@ -40,20 +49,23 @@ def test_the_same_losses_and_weights_as_one_device(results, kind):
     assert_equal_runs(*results[kind])
 
 
-def test_the_same_with_xla(results):
-    assert_equal_runs(results["predict"][0], results["jit"])
+@pytest.mark.slow
+def test_the_same_with_xla(more):
+    assert_equal_runs(*more["jit"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-def test_mixed_precision(results, precision):
-    exact, mixed = results["classify"][0]["metrics"], results[precision]["metrics"]
+def test_mixed_precision(more, precision):
+    exact, mixed = more["jit"][0]["metrics"], more[precision]["metrics"]
     assert mixed["precision"] == precision and mixed["devices"] == 2
     assert mixed["train"]["loss"] == pytest.approx(exact["train"]["loss"], rel=0.2)
-    assert furthest(results["classify"][0], results[precision]) < 0.1
+    assert furthest(more["jit"][0], more[precision]) < 0.1
+    assert not more[precision]["mirrored"]
 
 
 def test_the_task_is_given_back_on_one_device(results):
-    assert not any(run["mirrored"] for run in (*results["classify"], results["mixed_bfloat16"]))
+    assert not any(run["mirrored"] for run in results["classify"])
 
 
 def test_the_devices_are_said(results):
@@ -66,9 +78,8 @@ def test_a_task_made_under_the_strategy_is_trained_where_it_is(results):
 
 
 def test_dropout_follows_the_seed_on_every_replica(results):
-    first, again, other = results["within"]
+    first, again = results["within"]
     assert furthest(first, again) == 0.0
-    assert furthest(first, other) > 1e-3
 
 
 def test_the_batch_must_divide_among_the_devices(results):
