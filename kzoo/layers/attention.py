@@ -125,7 +125,8 @@ class Attention(keras.layers.Layer):
     def call(self, x, attention_mask=None, positions=None, training=None):
         """Maps ``[B, T, D]``, a boolean mask ``[B, T, S]`` and positions ``[B, T]`` to ``[B, T, D]``."""
         query, key, value = self._project(x, positions)
-        dropout = (lambda weights: self.dropout(weights, training=training)) if self.dropout is not None else None
+        layer = self.dropout
+        dropout = (lambda weights: layer(weights, training=training)) if layer is not None else None
         return self._merge(attend(query, key, value, attention_mask, scale=self.scale, dropout=dropout))
 
     def step(self, x, cache, *, attention_mask, positions, slot):

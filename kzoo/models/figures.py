@@ -1,6 +1,7 @@
 """What the figures of a model may be."""
 
 import dataclasses
+from typing import Any
 
 
 def check(config) -> None:
@@ -13,9 +14,11 @@ def check(config) -> None:
     """
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        allowed = (int, float) if field.type is float else field.type
-        if not isinstance(value, allowed) or (isinstance(value, bool) and field.type is not bool):
-            raise ValueError(f"{field.name} must be of type {field.type.__name__}. Received {value!r}.")
+        kind: Any = field.type
+        if not isinstance(value, (int, float) if kind is float else kind) or (
+            isinstance(value, bool) and kind is not bool
+        ):
+            raise ValueError(f"{field.name} must be of type {kind.__name__}. Received {value!r}.")
         least = 1 if field.default is dataclasses.MISSING else 0
         if field.type in (int, float) and not value >= least:
             raise ValueError(f"{field.name} must be at least {least}. Received {value!r}.")

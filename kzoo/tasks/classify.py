@@ -83,8 +83,7 @@ class Classify(Task):
                 f"The examples carry labels that the task does not know: {', '.join(map(repr, unknown[:5]))}; "
                 f"it knows {', '.join(map(repr, self.labels))}. Name them in labels, or mend the data."
             )
-        numbers = np.array([numbers[value] for value in values], "int32")
-        return tf.constant(numbers), tf.ones([len(values)])
+        return tf.constant([numbers[value] for value in values], tf.int32), tf.ones([len(values)])
 
     def postprocess(self, outputs, inputs, tokens):
         scores = tf.nn.softmax(tf.cast(outputs, tf.float32))  # [B, C]

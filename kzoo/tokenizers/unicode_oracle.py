@@ -22,9 +22,8 @@ def generate() -> dict[str, np.ndarray]:
     """Returns the arrays of ``unicode.npz``: runs of properties, decompositions, lower case, combining classes."""
     from tokenizers import Regex, normalizers, pre_tokenizers
 
-    code_points = [i for i in range(tables.NUM_CODE_POINTS) if not 0xD800 <= i < 0xE000]
+    code_points = np.array([i for i in range(tables.NUM_CODE_POINTS) if not 0xD800 <= i < 0xE000])
     characters = [chr(i) for i in code_points]
-    code_points = np.array(code_points)
 
     def normalized(normalizer) -> list[str]:
         images = normalizer.normalize_str(_SEPARATOR.join(characters)).split(_SEPARATOR)
@@ -105,7 +104,7 @@ def _combining_classes(nfd, characters: list[str]) -> dict[int, int]:
         return nfd.normalize_str(b + a) == a + b
 
     for c in [*moved, _HIGHEST_CLASS]:
-        place = bisect.bisect_left(groups, True, key=lambda group, c=c: not comes_before(group[0], c))
+        place = bisect.bisect_left(groups, True, key=lambda group, c=c: not comes_before(group[0], c))  # type: ignore[misc]
         if place < len(groups) and not comes_before(c, groups[place][0]):
             groups[place].append(c)
         else:
@@ -115,5 +114,5 @@ def _combining_classes(nfd, characters: list[str]) -> dict[int, int]:
 
 if __name__ == "__main__":
     path = pathlib.Path(__file__).with_name("unicode.npz")
-    np.savez_compressed(path, **generate())
+    np.savez_compressed(path, **generate())  # type: ignore[arg-type]
     print(f"{path}: {path.stat().st_size} bytes")
