@@ -3,8 +3,8 @@
 # Printable characters stand for themselves; the other bytes, in ascending order, for the characters from 256 on.
 _PRINTABLE = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
 _OTHERS = [byte for byte in range(256) if byte not in _PRINTABLE]
-_BYTES = {chr(byte): byte for byte in _PRINTABLE} | {chr(256 + i): byte for i, byte in enumerate(_OTHERS)}
-ALPHABET = frozenset(_BYTES)
+_BYTES = {byte: byte for byte in _PRINTABLE} | {256 + i: byte for i, byte in enumerate(_OTHERS)}
+ALPHABET = frozenset(map(chr, _BYTES))
 
 
 def has_bytes(token: str) -> bool:
@@ -14,4 +14,4 @@ def has_bytes(token: str) -> bool:
 
 def bytes_of(token: str) -> bytes:
     """The bytes that a token written in the alphabet stands for."""
-    return bytes(_BYTES[character] for character in token)
+    return token.translate(_BYTES).encode("latin-1")

@@ -60,6 +60,8 @@ def _bytes(field: int, value: bytes) -> bytes:
 
 
 def _varint(value: int) -> bytes:
+    if value < 128:
+        return bytes([value])
     encoded = bytearray()
     while value > 127:
         encoded.append(value & 127 | 128)

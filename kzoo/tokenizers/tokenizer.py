@@ -16,6 +16,8 @@ from kzoo.tokenizers.vocabulary import Vocabulary
 
 CPU = "/device:CPU:0"  # strings live there: integers that went to a GPU in between would only travel
 
+_NO_TOKEN, _SPECIAL, _ORDINARY = range(3)  # kinds of ids
+
 
 class Tokens(NamedTuple):
     """Token ids and where they stand in the text, ragged int32 [B, None], all with the same row splits.
@@ -59,8 +61,9 @@ class Tokenizer(tf.Module):
         self.max_length = max_length
         self._special_ids = types.MappingProxyType(dict(special_ids or {}))
         self._files = types.MappingProxyType(dict(files or {}))
-        self._is_special = np.zeros(self.vocabulary.size, bool)
-        self._is_special[[token.id for token in added_tokens if token.special]] = True
+        self._kinds = np.full(self.vocabulary.size, _NO_TOKEN, np.int8)
+        self._kinds[[id for _, id in self.vocabulary.items()]] = _ORDINARY
+        self._kinds[[token.id for token in added_tokens if token.special]] = _SPECIAL
         found = [token for token in added_tokens if special_tokens_in_text or not token.special]
         self._matcher = AddedTokenMatcher([token.content for token in found]) if found else None
         self._symbol_ids = np.array([token.id for token in found], np.int32)
@@ -83,7 +86,8 @@ class Tokenizer(tf.Module):
     def tokenize(self, texts) -> Tokens:
         """Texts, strings [B] -> tokens, without special tokens added.
 
-        What is not valid UTF-8 counts as U+FFFD, as ``tf.strings.unicode_decode`` replaces it.
+        What is not valid UTF-8 counts as U+FFFD, one for each longest part that could begin a character, as Python's
+        ``bytes.decode(errors="replace")`` counts.
         """
         texts = tf.convert_to_tensor(texts, tf.string)
         if texts.shape.rank != 1:
@@ -124,18 +128,18 @@ class Tokenizer(tf.Module):
     def detokenize(self, ids, skip_special_tokens: bool = True) -> tf.Tensor:
         """Ids, int32 [B, T] or ragged [B, None] -> texts, strings [B], always valid UTF-8.
 
-        Ids outside of the vocabulary are left out, and special tokens if asked.
+        Ids that no token has are left out, and special tokens if asked.
         """
         if not isinstance(ids, tf.RaggedTensor):
-            ids = tf.convert_to_tensor(ids, tf.int32) if not isinstance(ids, tf.Tensor) else ids
+            ids = ids if isinstance(ids, tf.Tensor) else tf.convert_to_tensor(ids, tf.int32)
+            if ids.shape.rank != 2:
+                raise UserError(f"detokenize takes ids [B, T]. Received shape {ids.shape}.")
             ids = tf.RaggedTensor.from_tensor(ids)
         with tf.name_scope("detokenize"), tf.device(CPU):
             values = tf.cast(ids.values, tf.int32)
-            known = (values >= 0) & (values < self.vocabulary_size)
-            if skip_special_tokens:
-                special = tf.gather(tf.constant(self._is_special), tf.where(known, values, 0))
-                known &= ~special
-            kept = tf.where(known)[:, 0]
+            inside = (values >= 0) & (values < self.vocabulary_size)
+            kinds = tf.gather(tf.constant(self._kinds), tf.where(inside, values, 0))
+            kept = tf.where(inside & (kinds >= (_ORDINARY if skip_special_tokens else _SPECIAL)))[:, 0]
             splits = tf.searchsorted(kept, tf.cast(ids.row_splits, tf.int64), out_type=tf.int64)
             joined = self._join(tf.RaggedTensor.from_row_splits(tf.gather(values, kept), splits, validate=False))
             return tf.strings.unicode_transcode(joined, "UTF-8", "UTF-8", errors="replace", name="text")

@@ -73,9 +73,10 @@ class CodePointTable(tf.Module):
     def __init__(self, values: np.ndarray, *, special: int = 0, name: str | None = None):
         super().__init__(name=name)
         values = np.concatenate([values, np.full(MAX_SPECIAL, special, values.dtype)])
-        blocks, numbers = np.unique(values.reshape(-1, 1 << _BLOCK_BITS), axis=0, return_inverse=True)
-        self._starts = (numbers.reshape(-1) << _BLOCK_BITS).astype(np.int32)
-        self._values = blocks.reshape(-1)
+        numbers: dict[bytes, int] = {}  # of blocks of equal content
+        places = [numbers.setdefault(b.tobytes(), len(numbers)) for b in values.reshape(-1, 1 << _BLOCK_BITS)]
+        self._starts = (np.array(places) << _BLOCK_BITS).astype(np.int32)
+        self._values = np.frombuffer(b"".join(numbers), values.dtype)
 
     def __call__(self, code_points: tf.Tensor) -> tf.Tensor:
         """Looks up int32 code points of any shape."""

@@ -1,0 +1,55 @@
+import random
+import re
+
+import tensorflow as tf
+
+from kzoo.tokenizers import unicode_tables
+from kzoo.tokenizers.added_tokens import AddedTokenMatcher
+from kzoo.tokenizers.characters import decode
+
+
+def found(tokens: list[str], texts: list[str]) -> list[list[tuple[str, int, int]]]:
+    """What each text becomes: pieces of text, tokens in angle quotes, and where they stand in the batch."""
+    matcher = AddedTokenMatcher(tokens)
+    characters = tf.function(lambda t: matcher(decode(t)))(tf.constant(texts))
+    code_points, _, starts, ends = (x.numpy().tolist() for x in characters)
+    symbols = [c - unicode_tables.NUM_CODE_POINTS for c in code_points]
+    names = [f"«{tokens[s]}»" if s >= 0 else chr(c) for s, c in zip(symbols, code_points, strict=True)]
+    flat = list(zip(names, starts, ends, strict=True))
+    splits = characters.row_splits.numpy().tolist()
+    return [flat[a:b] for a, b in zip(splits, splits[1:], strict=False)]
+
+
+def names(tokens: list[str], text: str) -> str:
+    return "".join(name for name, _, _ in found(tokens, [text])[0])
+
+
+def test_a_token_becomes_one_symbol_that_covers_it():
+    assert found(["[SEP]"], ["a[SEP]", "", "b"]) == [[("a", 0, 1), ("«[SEP]»", 1, 6)], [], [("b", 6, 7)]]
+
+
+def test_a_token_does_not_reach_over_the_end_of_its_text():
+    assert found(["[SEP]"], ["[SE", "P]"]) == [
+        [("[", 0, 1), ("S", 1, 2), ("E", 2, 3)],
+        [("P", 3, 4), ("]", 4, 5)],
+    ]
+
+
+def test_the_longest_of_the_leftmost_wins():
+    assert names(["<a", "<a>", "a>b"], "<a>b<ab") == "«<a>»b«<a»b"
+    assert names(["aa"], "aaaaa") == "«aa»«aa»a"
+    assert names(["ab", "bcd", "cd"], "abcd") == "«ab»«cd»"
+
+
+def test_one_character_and_astral_tokens():
+    assert names(["x", "😀😀"], "x😀😀😀x") == "«x»«😀😀»😀«x»"
+
+
+def test_random_overlaps_agree_with_a_regular_expression():
+    random_ = random.Random(0)
+    for _ in range(5):
+        tokens = list({"".join(random_.choices("ab<", k=random_.randint(1, 4))) for _ in range(4)})
+        pattern = "|".join(map(re.escape, sorted(tokens, key=len, reverse=True)))
+        texts = ["".join(random_.choices("ab<c", k=random_.randint(0, 40))) for _ in range(200)]
+        expected = [re.sub(pattern, lambda match: f"«{match[0]}»", text) for text in texts]
+        assert ["".join(name for name, _, _ in row) for row in found(tokens, texts)] == expected
