@@ -78,17 +78,18 @@ class Validation(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Measures where it is due."""
         if self.every and self.progress.total % self.every == 0:
-            self._measure()
+            self.measure()
 
     def on_epoch_end(self, epoch, logs=None):
         """Measures and adds the results to the logs of the callbacks that follow."""
         if self._measured_at != self.progress.total:
-            self._measure()
+            self.measure()
         numbers = {name: value for name, value in self.results.items() if isinstance(value, float)}
         if logs is not None:
             logs.update({f"val_{name}": value for name, value in numbers.items()})
 
-    def _measure(self):
+    def measure(self) -> None:
+        """Measures now."""
         self.results = measure(self.model, self.task, self.batches)
         self._measured_at = self.progress.total
         if self.curves is not None:

@@ -147,6 +147,8 @@ def fit(
                 model, batches, progress, RunCallbacks(parts, model=model, epochs=epochs, verbose=verbose), total
             )
         model.finish()
+        if validate is not None and not validate.results:  # the run had come to its end before
+            validate.measure()
     finally:
         if curves is not None:
             curves.close()

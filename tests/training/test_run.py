@@ -124,7 +124,8 @@ def test_a_failed_save_of_the_model_leaves_none(tmp_path, monkeypatch):
         run(run_folder=tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"config.yaml", "checkpoints", "tensorboard", "history.json"}
     monkeypatch.undo()
-    assert run(run_folder=tmp_path).metrics["steps"] == 20  # trained already: only the model was missing
+    metrics = run(run_folder=tmp_path).metrics  # trained already: only the model was missing
+    assert metrics["steps"] == 20 and metrics["validation"]["examples"] == 41
     assert (tmp_path / "model" / "weights.npz").is_file()
 
 

@@ -92,23 +92,9 @@ def bert(tmp_path_factory):
     return Embed(tiny.bert()).save(tmp_path_factory.mktemp("bert") / "bert")
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, reviews, bert):
-    """A config, the run that it gave, and what was said."""
-    path = write_config(tmp_path_factory.mktemp("finished"), CLASSIFY, model=bert, data=reviews)
-    said = []
-    return path, train(path, say=said.append), said
-
-
-@pytest.fixture
-def story(tmp_path):
-    path = tmp_path / "story.txt"
-    path.write_text("\n".join("the cat sat on the mat and looked at the dog" for _ in range(80)) + "\n")
-    return path
-
-
-def test_fine_tunes_a_classifier_and_the_model_loads_again(finished):
-    _, run, said = finished
+def test_fine_tunes_a_classifier_and_the_run_folder_is_that_run(tmp_path, reviews, bert):
+    path, said = write_config(tmp_path, CLASSIFY, model=bert, data=reviews), []
+    run = train(path, say=said.append)
     assert "48 examples to learn from, 12 held out." in said
     assert run.metrics["validation"]["accuracy"] == 1.0
     assert run.metrics["validation"]["examples"] == 12
@@ -120,10 +106,6 @@ def test_fine_tunes_a_classifier_and_the_model_loads_again(finished):
     again = evaluate(load_task(run.model), held_out)
     assert again["loss"] == pytest.approx(run.metrics["validation"]["loss"], rel=1e-4)
 
-
-def test_the_config_of_the_run_folder_is_the_same_run(finished):
-    path, run, _ = finished
-    said = []
     train(run.folder / "config.yaml", say=said.append)
     assert said[-1].endswith("holds this run already, complete. Remove it to train anew.")
     with pytest.raises(UserError, match="training.epochs: 6 -> 2"):

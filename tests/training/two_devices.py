@@ -6,8 +6,11 @@ import sys
 import numpy as np
 import tensorflow as tf
 
+from kzoo import Generate
+from kzoo.data.examples import Examples
 from kzoo.training.run import fit
 from kzoo.training.strategy import choose
+from tests import tiny
 from tests.training.letter_tasks import LetterTask, words
 
 tf.config.set_logical_device_configuration(
@@ -50,8 +53,21 @@ def usual():
     }
 
 
+def real():
+    """A real language model: name of each weight to the furthest that two devices led it from one."""
+    weights = []
+    for strategy in ("one_device", "mirrored"):
+        task = Generate(tiny.gpt2(attention_dropout=0.0), max_length=16, max_new_tokens=4)
+        texts = Examples({"text": ["it was a bad film", "the film was not good at all"] * 9})
+        settings = dict(batch_size=8, learning_rate=1e-3, logging={"progress": "none"})
+        fit(task, texts, strategy=strategy, say=lambda text: None, **settings)
+        weights.append({weight.path: np.asarray(weight) for weight in task.model.weights})
+    return {path: float(np.abs(one - weights[1][path]).max()) for path, one in weights[0].items()}
+
+
 def more():
     return {
+        "real": real(),
         "jit": [run("one_device"), run("mirrored", jit=True)],
         "mixed_bfloat16": run("mirrored", precision="mixed_bfloat16"),
         "mixed_float16": run("mirrored", precision="mixed_float16", jit=True),
