@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 REST = "http://127.0.0.1:8501"
-_LONGEST = 8  # numbers of a vector that are shown
+_LONGEST = 8  # a vector of more numbers is shown by its first three
+_LONGEST_TEXT = 200  # characters of an answer that are shown
 
 
 def status(names: list[str]) -> str:
@@ -59,8 +60,10 @@ def _reply(outputs: Mapping[str, list]) -> dict[str, list]:
 
 
 def _shown(value: Any) -> Any:
-    """The value itself, or the beginning of a long vector."""
-    return [*value[:3], "..."] if isinstance(value, list) and len(value) > _LONGEST else value
+    """The value itself, or the beginning of a long vector or text."""
+    if isinstance(value, list):
+        return [*value[:3], "..."] if len(value) > _LONGEST else value
+    return f"{value[:_LONGEST_TEXT]}..." if isinstance(value, str) and len(value) > _LONGEST_TEXT else value
 
 
 def _made_up(inputs: Mapping[str, Mapping[str, Any]]) -> dict[str, list]:

@@ -103,6 +103,16 @@ def test_the_readme_quotes_what_a_shell_would_take_for_its_own(tmp_path, small):
     assert '{"predictions": [{"label": "good", "scores": [0.25, 0.75]}]}' in readme
 
 
+def test_the_readme_shows_the_beginning_of_long_answers(tmp_path, small):
+    path = small / saved_model.EXTRA / saved_model.DESCRIPTION
+    description = json.loads(path.read_text())
+    outputs = {"text": ["x" * 300], "vector": [[0.0] * 384]}
+    description["examples"]["serving_default"]["outputs"] = outputs
+    path.write_text(json.dumps(description))
+    readme = (bundle({"small": small}, tmp_path / "bundle") / "README.md").read_text()
+    assert f'{{"text": "{"x" * 200}...", "vector": [0.0, 0.0, 0.0, "..."]}}' in readme
+
+
 def test_a_bundle_grows_and_keeps_what_a_person_changed(tmp_path, small):
     path = bundle({"small": small}, tmp_path / "bundle")
     config = protos.read(path / "models.config", protos.ModelServerConfig)

@@ -103,7 +103,8 @@ before = task.model.get_weights()
 def step():
     with tf.GradientTape() as tape:
         outputs = task.model({"token_ids": tf.constant([[1, 2, 3, 4], [1, 2, 3, 5]])}, training=True)
-        loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(tf.constant([0, 1]), outputs, from_logits=True))
+        losses = keras.losses.sparse_categorical_crossentropy(tf.constant([0, 1]), outputs, from_logits=True)
+        loss = tf.reduce_mean(losses)
     optimizer.apply(tape.gradient(loss, task.model.trainable_variables), task.model.trainable_variables)
 
 strategy.run(step)
