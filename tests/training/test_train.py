@@ -92,6 +92,13 @@ def bert(tmp_path_factory):
     return Embed(tiny.bert()).save(tmp_path_factory.mktemp("bert") / "bert")
 
 
+@pytest.fixture
+def story(tmp_path):
+    path = tmp_path / "story.txt"
+    path.write_text("\n".join("the cat sat on the mat and looked at the dog" for _ in range(80)) + "\n")
+    return path
+
+
 def test_fine_tunes_a_classifier_and_the_run_folder_is_that_run(tmp_path, reviews, bert):
     path, said = write_config(tmp_path, CLASSIFY, model=bert, data=reviews), []
     run = train(path, say=said.append)
