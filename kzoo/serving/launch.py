@@ -1,15 +1,12 @@
 """Starts a server over a bundle: the real one where it is installed, a container when asked, else kzoo's own.
 
-A bundle's models.config names the container's paths, so a server outside a container reads a resolved copy, which
-follows the original when that is edited.
+The real server and kzoo's own take the same flags, and a copy of models.config with this machine's paths.
 """
 
 import contextlib
 import json
-import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -19,35 +16,21 @@ import urllib.request
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import yaml
 
-import kzoo
 from kzoo.errors import UserError
 from kzoo.serving import bundle as bundles
-from kzoo.serving import protos
 from kzoo.serving.ports import check_ports
+from kzoo.serving.process import ServerProcess
+from kzoo.serving.resolved_config import resolved
 
 Runner = Literal["auto", "tensorflow_model_server", "docker", "embedded"]
 RUNNERS = ("auto", "tensorflow_model_server", "docker", "embedded")
 BINARY = "tensorflow_model_server"
 
-_GRACE = 30.0  # seconds that a server gets to end by itself
-_TAIL = 15  # lines of a server's log that an error quotes
-
-
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # this machine is not behind a proxy
-
-
-class Process(Protocol):
-    """A server that was started."""
-
-    def failure(self) -> str | None:
-        """Why it has ended, or None while it runs."""
-
-    def stop(self) -> None:
-        """Ends it; returns when it has ended."""
 
 
 class Served:
@@ -66,7 +49,7 @@ class Served:
         self.rest_address = rest_address
         self.grpc_address = grpc_address
         self._cleanup = contextlib.ExitStack()
-        self._process: Process | None = None
+        self._process: ServerProcess | None = None
 
     def wait(self) -> None:
         """Returns when the process is told to end (Ctrl-C, SIGTERM). UserError when the server ends by itself."""
@@ -163,8 +146,17 @@ def serve(
         say(f"{_title(chosen)} serves {', '.join(names)}: REST {served.rest_address}, gRPC {served.grpc_address}")
         if chosen == BINARY:
             say("It listens on every interface of this machine, and its ports have no password.")
-        start = {BINARY: _start_binary, "docker": _start_docker, "embedded": _start_embedded}[chosen]
-        served._process = start(directory, state, host=host, rest_port=rest_port, grpc_port=grpc_port)
+        kill = None
+        if chosen == "docker":
+            name = f"kzoo-serve-{uuid.uuid4().hex[:8]}"
+            command = _docker(directory, name, host=host, rest_port=rest_port, grpc_port=grpc_port)
+            kill = ["docker", "kill", name]
+        else:
+            models_config = served._cleanup.enter_context(resolved(directory, state / bundles.MODELS_CONFIG))
+            program = [BINARY] if chosen == BINARY else [sys.executable, "-m", "kzoo.serving.server", f"--host={host}"]
+            flags = server_flags(directory, models_config=models_config, rest_port=rest_port, grpc_port=grpc_port)
+            command = [*program, *flags]
+        served._process = ServerProcess(command, log=state / "server.log", kill=kill)
         served._cleanup.callback(served._process.stop)
         served._wait_until_available(timeout)
     except BaseException:
@@ -195,14 +187,6 @@ def server_flags(configs: Path | str, *, models_config: Path | str, rest_port: i
     ]
 
 
-def resolve(directory: Path, target: Path) -> None:
-    """Writes the bundle's models.config to ``target`` with this machine's paths in place of the container's."""
-    config = bundles.read_models_config(directory)
-    for one in config.model_config_list.config:
-        one.base_path = str(directory / bundles.MODELS / one.name)
-    protos.write(target, config)
-
-
 def _choose(runner: str) -> str:
     if runner not in RUNNERS:
         raise UserError(f"runner must be one of {', '.join(RUNNERS)}. Received {runner!r}.")
@@ -221,30 +205,14 @@ def _title(runner: str) -> str:
     }[runner]
 
 
-def _start_binary(directory: Path, state: Path, *, host: str, rest_port: int, grpc_port: int) -> Process:
-    models_config = state / bundles.MODELS_CONFIG
-    resolve(directory, models_config)
-    flags = server_flags(directory, models_config=models_config, rest_port=rest_port, grpc_port=grpc_port)
-    return _Command([BINARY, *flags], log=state / "server.log", follow=(directory, models_config))
-
-
-def _start_embedded(directory: Path, state: Path, *, host: str, rest_port: int, grpc_port: int) -> Process:
-    models_config = state / bundles.MODELS_CONFIG
-    resolve(directory, models_config)
-    flags = server_flags(directory, models_config=models_config, rest_port=rest_port, grpc_port=grpc_port)
-    command = [sys.executable, "-m", "kzoo.serving.server", f"--host={host}", *flags]
-    return _Command(command, log=state / "server.log", follow=(directory, models_config))
-
-
-def _start_docker(directory: Path, state: Path, *, host: str, rest_port: int, grpc_port: int) -> Process:
-    name = f"kzoo-serve-{uuid.uuid4().hex[:8]}"
+def _docker(directory: Path, name: str, *, host: str, rest_port: int, grpc_port: int) -> list[str]:
+    """The command that runs the bundle's image, as its compose file does."""
     flags = server_flags("/bundle", models_config=f"/bundle/{bundles.MODELS_CONFIG}", rest_port=8501, grpc_port=8500)
-    command = ["docker", "run", "--rm", "--init", f"--name={name}"]
     interface = f"[{host}]" if ":" in host else host
+    command = ["docker", "run", "--rm", "--init", f"--name={name}"]
     command += [f"--publish={interface}:{rest_port}:8501", f"--publish={interface}:{grpc_port}:8500"]
     command += [f"--volume={directory / bundles.MODELS}:{bundles.CONTAINER}:ro", f"--volume={directory}:/bundle:ro"]
-    command += [f"--entrypoint={BINARY}", _image(directory), *flags]
-    return _Command(command, log=state / "server.log", kill=["docker", "kill", name])
+    return [*command, f"--entrypoint={BINARY}", _image(directory), *flags]
 
 
 def _image(directory: Path) -> str:
@@ -254,71 +222,6 @@ def _image(directory: Path) -> str:
         return yaml.safe_load(path.read_text(encoding="utf-8"))["services"]["serving"]["image"]
     except (OSError, yaml.YAMLError, KeyError, TypeError):
         return bundles.IMAGE
-
-
-class _Command:
-    """A server as a child process, its output in a log file."""
-
-    def __init__(
-        self,
-        command: list[str],
-        *,
-        log: Path,
-        follow: tuple[Path, Path] | None = None,
-        kill: list[str] | None = None,
-    ):
-        self._log = log
-        self._kill = kill
-        with log.open("wb") as output:
-            # A session of its own: Ctrl-C in a terminal reaches kzoo alone, which then ends the server in order.
-            self._child = subprocess.Popen(
-                command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True, env=_environment()
-            )
-        self._is_ending = threading.Event()
-        if follow:
-            threading.Thread(target=self._follow, args=follow, daemon=True).start()
-
-    def failure(self) -> str | None:
-        """The exit code and the end of the log, once the process has ended."""
-        if self._child.poll() is None:
-            return None
-        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL:]
-        return f"Exit code {self._child.returncode}; its last lines:\n" + "\n".join(lines)
-
-    def stop(self) -> None:
-        """SIGTERM, and SIGKILL when that is not heeded."""
-        self._is_ending.set()
-        if self._child.poll() is None:
-            self._child.terminate()
-            try:
-                self._child.wait(_GRACE)
-            except subprocess.TimeoutExpired:
-                self._child.kill()
-                self._child.wait()
-                if self._kill:
-                    subprocess.run(self._kill, capture_output=True, check=False)
-
-    def _follow(self, directory: Path, target: Path) -> None:
-        """Resolves models.config again whenever it changes; one that does not parse leaves the old copy."""
-        source, seen = directory / bundles.MODELS_CONFIG, _changed(directory)
-        while not self._is_ending.wait(1.0):
-            if (now := _changed(directory)) != seen and source.exists():
-                seen = now
-                with contextlib.suppress(UserError, OSError):
-                    resolve(directory, target)
-
-
-def _environment() -> dict[str, str]:
-    """This process's, with kzoo itself importable where it runs from a checkout that is not installed."""
-    paths = [str(Path(kzoo.__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-
-
-def _changed(directory: Path) -> Any:
-    with contextlib.suppress(OSError):
-        status = (directory / bundles.MODELS_CONFIG).stat()
-        return status.st_mtime_ns, status.st_size, status.st_ino
-    return None
 
 
 class _Terminated(SystemExit):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from kzoo.errors import UserError
-from kzoo.serving import launch, protos
+from kzoo.serving import launch, process, protos
 from kzoo.serving.launch import serve
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -166,7 +166,7 @@ def test_without_the_real_server_kzoos_own_is_taken(bundle, monkeypatch, tmp_pat
         calls.append(command)
         raise UserError("enough")
 
-    monkeypatch.setattr(launch, "_Command", start)
+    monkeypatch.setattr(launch, "ServerProcess", start)
     said = []
     with pytest.raises(UserError, match="enough"):
         serve(bundle, rest_port=0, grpc_port=0, say=said.append)
@@ -195,7 +195,7 @@ def test_a_server_that_does_not_come_up_is_ended_and_says_why(bundle, install, m
 def test_a_server_that_will_not_end_is_killed(bundle, install, monkeypatch):
     notes = install("tensorflow_model_server")
     monkeypatch.setenv("FAKE_SERVER", "stubborn")
-    monkeypatch.setattr(launch, "_GRACE", 0.2)
+    monkeypatch.setattr(process, "GRACE", 0.2)
     with serve(bundle, rest_port=0, grpc_port=0, say=str):
         pass
     with pytest.raises(ProcessLookupError):
