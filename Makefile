@@ -32,8 +32,8 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 demo: $(INSTALLED)  ## the main job on real input: fine-tune, measure, export, serve, ask
 	@$(BIN)/kzoo demo $(ARGS)
 
-test: $(INSTALLED)  ## the tests (two processes: TensorFlow takes what it finds, so each is given one thread)
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+test: $(INSTALLED)  ## the tests, in two processes with one thread each
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: $(INSTALLED)  ## lint, format, order of the rooms, types
 	$(BIN)/ruff check .
