@@ -18,7 +18,7 @@ from kzoo.errors import UserError
 from kzoo.version import __version__
 
 if TYPE_CHECKING:
-    from kzoo import checkpoints, cli, data, generation, layers, metrics, models, serving, tasks, tokenizers, training
+    from kzoo import checkpoints, cli, data, generation, layers, metrics, models, serving, tasks, tokenizers, training  # noqa: F401
     from kzoo.checkpoints.pretrained import Pretrained, fresh
     from kzoo.data import pull
     from kzoo.serving.bundle import bundle
