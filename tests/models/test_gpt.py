@@ -22,7 +22,7 @@ VOCABULARY = 271
 
 
 def llama(*, num_layers=2, vocabulary_size=50, base=10000.0, epsilon=1e-5) -> Decoder:
-    """A decoder of the same class and block, put together as Llama is: rotary, grouped heads, RMS norm, gated, untied."""
+    """A decoder of the same class and block, made as Llama is: rotary, grouped heads, RMS norm, gated, untied."""
     blocks = [
         TransformerBlock(
             attention=Attention(

@@ -22,7 +22,7 @@ def task(request):
 
 
 def classifier(kind, labels=LABELS, **options):
-    task = kzoo.Classify(tiny.pretrained(kind), labels=labels, **options)
+    task = kzoo.Classify(tiny.pretrained(kind, num_layers=1), labels=labels, **options)
     task.head.kernel.assign(np.random.default_rng(0).normal(size=(16, len(labels))))
     if task.head.bias is not None:
         task.head.bias.assign(np.linspace(-1, 1, len(labels)))
@@ -61,8 +61,8 @@ def test_saved_and_loaded(task, tmp_path):
     task.save(tmp_path / "model")
     loaded = load_task(tmp_path / "model")
     assert isinstance(loaded, kzoo.Classify) and loaded.options() == task.options()
-    for one, other in zip(task.predict(tiny.TEXTS), loaded.predict(tiny.TEXTS), strict=True):
-        np.testing.assert_array_equal(one["scores"], other["scores"])
+    texts = {"text": tf.constant(tiny.TEXTS)}
+    np.testing.assert_array_equal(loaded.serve(texts)["scores"], task.serve(texts)["scores"])
     assert json.loads((tmp_path / "model" / "kzoo.json").read_text())["task"] == "classify"
     config = json.loads((tmp_path / "model" / "config.json").read_text())
     assert config["id2label"] == {"0": "bad", "1": "so so", "2": "good"}
@@ -152,9 +152,9 @@ def test_plain_keras_fit_learns(task):
         optimizer=keras.optimizers.Adam(0.01), loss=task.loss(), weighted_metrics=task.metrics(), jit_compile=False
     )
     history = task.model.fit(data.repeat(25), epochs=2, verbose=0).history
-    assert history["loss"][1] < 0.6 * history["loss"][0]
-    assert task.model.evaluate(data, verbose=0, return_dict=True)["accuracy"] == 1.0
-    assert [answer["label"] for answer in task.predict(tiny.TEXTS)] == ["yes", "no", "no", "yes"]
+    assert history["loss"][1] < 0.6 * history["loss"][0] and history["accuracy"][1] > 0.9
+    answers = task.serve({"text": tf.constant(tiny.TEXTS)})
+    assert answers["label"].numpy().tolist() == [b"yes", b"no", b"no", b"yes"]
 
 
 def test_the_loss_is_that_of_real_targets():

@@ -16,7 +16,11 @@ PROMPTS = ["the film was", "a", "good", "it was not", ""]
 
 @pytest.fixture(scope="module")
 def task():
-    return kzoo.Generate(tiny.talkative(tiny.gpt2()), max_new_tokens=8)
+    return kzoo.Generate(tiny.talkative(tiny.gpt2(num_layers=1)), max_new_tokens=8)
+
+
+def served(task, prompts):
+    return [text.decode() for text in task.serve({"prompt": tf.constant(prompts)})["text"].numpy()]
 
 
 def by_hand(task, prompt, number=8):
@@ -121,17 +125,17 @@ def test_what_comes_out_is_utf8_whatever_goes_in(task):
 
 
 def test_the_end_token_ends_the_text():
-    pretrained = tiny.gpt2()
+    pretrained = tiny.gpt2(num_layers=1)
     pretrained.backbone.final_norm.scale.assign(np.zeros(16))  # the same scores everywhere ...
     vectors = pretrained.backbone.token_embedding.embeddings
     pretrained.backbone.final_norm.bias.assign(100 * vectors[270])  # ... and the end token's the best
     lengths = np.linalg.norm(vectors.numpy(), axis=1, keepdims=True)
     vectors.assign(vectors.numpy() / lengths)
-    assert kzoo.Generate(pretrained).generate(PROMPTS) == [""] * 5
+    assert served(kzoo.Generate(pretrained), PROMPTS) == [""] * 5
 
 
 def test_signatures_and_their_defaults():
-    task = kzoo.Generate(tiny.gpt2(), max_new_tokens=5, temperature=0.5, top_k=3, top_p=0.75)
+    task = kzoo.Generate(tiny.gpt2(num_layers=1), max_new_tokens=5, temperature=0.5, top_k=3, top_p=0.75)
     signatures = task.signatures()
     assert list(signatures) == ["serving_default", "generate"]
     assert list(signatures["serving_default"].inputs) == ["prompt"] and not signatures["serving_default"].defaults
@@ -169,35 +173,35 @@ def test_documents_end_with_the_end_token_and_predict_their_next_token(task):
 
 
 def test_plain_keras_fit_learns_a_text():
-    task = kzoo.Generate(tiny.gpt2(), max_new_tokens=8)
+    task = kzoo.Generate(tiny.gpt2(num_layers=1), max_new_tokens=8)
     tokens = task.tokenize({"text": tf.constant(["the film was good", "a bad film"])})
     targets, weights = (value.to_tensor(shape=[None, 24]) for value in task.targets({}, tokens))
     data = tf.data.Dataset.from_tensors((task.pack(tokens, 24), targets, weights))
     task.model.compile(
         keras.optimizers.Adam(0.01), loss=task.loss(), weighted_metrics=task.metrics(), jit_compile=False
     )
-    task.model.fit(data.repeat(60), verbose=0)
-    assert task.model.evaluate(data, verbose=0, return_dict=True)["accuracy"] > 0.9
-    assert task.generate(["the film", "a"]) == [" was good", " bad film"]
+    history = task.model.fit(data.repeat(30), epochs=2, verbose=0).history
+    assert history["accuracy"][1] > 0.9 > history["accuracy"][0]
+    assert served(task, ["the film", "a"]) == [" was good", " bad film"]
 
 
 def test_saved_and_loaded(task, tmp_path):
     task.save(tmp_path)
     loaded = load_task(tmp_path)
     assert isinstance(loaded, kzoo.Generate) and loaded.options() == task.options()
-    assert loaded.generate(PROMPTS) == task.generate(PROMPTS)
+    assert served(loaded, PROMPTS) == task.generate(PROMPTS)
     assert json.loads((tmp_path / "config.json").read_text())["architectures"] == ["GPT2LMHeadModel"]
 
 
 def test_rebuilt(task):
-    assert task.rebuild().generate(PROMPTS) == task.generate(PROMPTS)
+    assert served(task.rebuild(), PROMPTS) == task.generate(PROMPTS)
 
 
 def test_a_seed_set_after_loading_leaves_the_tokenizer_alone(task):
     """``set_random_seed`` empties TensorFlow's cache of kernels, and with it what belongs to a kernel."""
-    before = task.generate("the film zq")
+    before = task.tokenizer.tokenize(["the film zq"]).ids.to_list()
     keras.utils.set_random_seed(3)
-    assert task.generate("the film zq") == before
+    assert task.tokenizer.tokenize(["the film zq"]).ids.to_list() == before
 
 
 def test_only_a_decoder_generates():

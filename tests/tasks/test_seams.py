@@ -52,9 +52,7 @@ class Tag(Task):
             words = text.split()
             tags = tags.split()
             if len(words) != len(tags):
-                raise UserError(
-                    f"Each word must have a tag. Received {len(words)} words, {len(tags)} tags: {text!r}."
-                )
+                raise UserError(f"Each word must have a tag. Received {len(words)} words, {len(tags)} tags: {text!r}.")
             first, place = {}, 0
             for word, tag in zip(words, tags, strict=True):
                 place = text.index(word, place)
@@ -239,19 +237,16 @@ def _dense(ragged):
 
 
 def trained(task, examples, *, epochs, learning_rate=0.01, batch_size=4):
-    """A few epochs of plain Keras over kzoo's batches; the loss before and after."""
+    """A few epochs of plain Keras over kzoo's batches: the loss falls to a tenth."""
     task.model.compile(
         optimizer=keras.optimizers.Adam(learning_rate),
         loss=task.loss(),
         weighted_metrics=task.metrics(),
         jit_compile=False,
     )
-    ready = data.batches(task, examples, batch_size=batch_size, training=False)
-    before = task.model.evaluate(ready, verbose=0, return_dict=True)["loss"]
-    steps = len(list(ready))
-    every = data.batches(task, examples, batch_size=batch_size, training=True)
-    task.model.fit(every.repeat(), steps_per_epoch=steps, epochs=epochs, verbose=0)
-    return before, task.model.evaluate(ready, verbose=0, return_dict=True)["loss"]
+    ready = data.batches(task, examples, batch_size=batch_size, training=True, lengths=[task.max_length])
+    losses = task.model.fit(ready.repeat(epochs), epochs=2, verbose=0).history["loss"]
+    assert losses[1] < 0.1 * losses[0]
 
 
 def asked(directory, task, columns):
@@ -270,9 +265,8 @@ SPANS = [[("good film", "F", 4, 13)], [("bad film", "F", 9, 17)], [("good\tfilm"
 
 @pytest.fixture(scope="module")
 def tagger():
-    task = Tag(tiny.bert(), types=["F", "Q"])
-    before, after = trained(task, TAGGED, epochs=60)
-    assert after < 0.1 * before
+    task = Tag(tiny.bert(num_layers=1), types=["F", "Q"], max_length=16)
+    trained(task, TAGGED, epochs=40)
     return task
 
 
@@ -287,7 +281,7 @@ def spans(answer):
 
 
 def test_targets_of_a_tagger_stand_at_the_first_tokens_of_words():
-    task = Tag(tiny.bert(), types=["F"])
+    task = Tag(tiny.bert(num_layers=1), types=["F"])
     examples = {"text": ["a filmy good", " zq film"], "tags": ["O B-F I-F", "B-F O"]}
     tokens = task.tokenize({"text": tf.constant(examples["text"])})
     words = [[task.tokenizer.token_of(id) for id in row] for row in tokens["token_ids"].to_list()]
@@ -354,14 +348,13 @@ def answered():
 
 @pytest.fixture(scope="module")
 def answerer():
-    task = Answer(tiny.bert(), max_length=20)
-    before, after = trained(task, answered()[2], epochs=40)
-    assert after < 0.1 * before
+    task = Answer(tiny.bert(num_layers=1), max_length=20)
+    trained(task, answered()[2], epochs=25)
     return task
 
 
 def test_a_long_context_is_read_in_windows():
-    task = Answer(tiny.bert(), max_length=20)
+    task = Answer(tiny.bert(num_layers=1), max_length=20)
     tokens = task.tokenize({name: tf.constant(values) for name, values in ASKED.items()})
     rows = tokens["row"].numpy().tolist()
     assert rows == sorted(rows) and set(rows) == {0, 1, 2, 3}
@@ -377,7 +370,7 @@ def test_a_long_context_is_read_in_windows():
 
 
 def test_targets_of_windows():
-    task, (_, _, examples) = Answer(tiny.bert(), max_length=20), answered()
+    task, (_, _, examples) = Answer(tiny.bert(num_layers=1), max_length=20), answered()
     tokens = task.tokenize({name: tf.constant(values) for name, values in ASKED.items()})
     targets, weights = task.targets(examples, tokens)
     assert targets.shape == weights.shape == (tokens["row"].shape[0], 2)
