@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.tokenizers import unicode_tables
-from kzoo.tokenizers.characters import Characters, keep
+from kzoo.tokenizers.characters import Characters, keep, positions_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +63,7 @@ class AddedTokenMatcher(tf.Module):
             possible |= code_points == first
 
         def replace():
-            matches = self._matches(characters, tf.where(possible)[:, 0])
+            matches = self._matches(characters, positions_of(possible))
             return tf.cond(tf.size(matches[0]) > 0, lambda: _replace(characters, *matches), lambda: characters)
 
         return tf.cond(tf.reduce_any(possible), replace, lambda: characters)
@@ -91,7 +91,7 @@ class AddedTokenMatcher(tf.Module):
             step,
             (tf.constant(0, tf.int64), tf.ones_like(zeros, tf.int32), zeros, tf.fill(tf.shape(zeros), -1)),
         )
-        matched = tf.where(numbers >= 0)[:, 0]
+        matched = positions_of(numbers >= 0)
         return tf.gather(candidates, matched), tf.gather(lengths, matched), tf.gather(numbers, matched)
 
 
@@ -131,4 +131,4 @@ def _without_overlaps(starts: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
 
     reached, _ = tf.while_loop(lambda _, jumps: tf.reduce_any(jumps[:1] < count), double, (reached, successors))
     # The loop stops when so many jumps from the first match leave the text: no more matches than that are reached.
-    return tf.where(reached[:count])[:, 0]
+    return positions_of(reached[:count])

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from kzoo.tokenizers.bert_normalizer import ISOLATED, SPACE
-from kzoo.tokenizers.characters import NOTHING, Characters, Words, previous, row_starts
+from kzoo.tokenizers.characters import NOTHING, Characters, Words, positions_of, previous, row_starts
 
 
 def bert_words(characters: Characters, kinds: tf.Tensor) -> tuple[Characters, Words]:
@@ -13,7 +13,7 @@ def bert_words(characters: Characters, kinds: tf.Tensor) -> tuple[Characters, Wo
     begins = ~space & (row_start[:-1] | alone | previous(space | alone))
     after = tf.concat([(space | alone)[1:], [True]], 0)
     finishes = ~space & (row_start[1:] | alone | after)
-    starts = tf.where(begins)[:, 0]
-    ends = tf.where(finishes)[:, 0] + 1
+    starts = positions_of(begins)
+    ends = positions_of(finishes) + 1
     words = Words(starts, ends, tf.searchsorted(starts, characters.row_splits, out_type=tf.int64))
     return characters._replace(code_points=tf.where(space, NOTHING, characters.code_points)), words

@@ -4,14 +4,23 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_text
 
 from kzoo.errors import UserError
 from kzoo.tokenizers import unicode_tables as tables
 from kzoo.tokenizers.byte_alphabet import ALPHABET, bytes_of, has_bytes
-from kzoo.tokenizers.characters import Characters, Pieces, Words, encode_words, exclusive_sums, spread
+from kzoo.tokenizers.characters import (
+    Characters,
+    Pieces,
+    Words,
+    encode_words,
+    exclusive_sums,
+    positions_of,
+    ranges,
+    spread,
+)
 from kzoo.tokenizers.gpt2_words import GPT2Words
 from kzoo.tokenizers.sentencepiece_model import bpe_model, spell
+from kzoo.tokenizers.sentencepiece_op import sentencepiece_tokenizer_of
 from kzoo.tokenizers.tokenizer import CPU, Tokenizer
 from kzoo.tokenizers.vocabulary import Vocabulary
 
@@ -38,9 +47,7 @@ class ByteLevelBPE(Tokenizer):
         tokens = list(scores)
         self._piece_ids = np.array([-1, *map(vocabulary.id_of, tokens)], np.int32)
         with tf.init_scope(), tf.device(CPU):
-            self._merge = tensorflow_text.SentencepieceTokenizer(
-                bpe_model((bytes_of(token), scores[token]) for token in tokens)
-            )
+            self._merge = sentencepiece_tokenizer_of(bpe_model((bytes_of(token), scores[token]) for token in tokens))
             words = [(text, vocabulary.id_of(t)) for t in tokens if (text := _utf8(bytes_of(t))) is not None]
             self._words = tf.lookup.StaticHashTable(
                 tf.lookup.KeyValueTensorInitializer(
@@ -62,35 +69,35 @@ class ByteLevelBPE(Tokenizer):
         strings = encode_words(code_points, words)
         symbol = tf.gather(code_points, words.starts) >= tables.NUM_CODE_POINTS
         ids = tf.where(symbol, -1, self._words.lookup(strings))  # [W], -1: not a token
-        missing = tf.where((ids < 0) & ~symbol)[:, 0]
+        missing = positions_of((ids < 0) & ~symbol)
         unique, number = tf.unique(tf.gather(strings, missing), out_idx=tf.int64)
         merged = self._merge.tokenize(spell(unique))
         merged_splits = tf.cast(merged.row_splits, tf.int64)
-        # A pool of all pieces: those of looked-up words, then those of merged ones; and where each word's begin in it.
-        pool = tf.concat([ids, tf.gather(tf.constant(self._piece_ids), merged.values)], 0)
-        count = tf.size(ids, tf.int64)
         first, end = tf.gather(merged_splits, number), tf.gather(merged_splits, number + 1)
-        where = missing[:, tf.newaxis]
-        counts = tf.tensor_scatter_nd_update(tf.ones([count], tf.int64), where, end - first)
-        begins = tf.tensor_scatter_nd_update(tf.range(count), where, count + first)
+        merged_ids = tf.gather(tf.constant(self._piece_ids), tf.gather(merged.values, ranges(first, end)))
+        inside = ranges(tf.gather(words.starts, missing), tf.gather(words.ends, missing))
+        merged_starts, merged_ends = self._spans(code_points, inside, merged_ids)
+        # Looked-up words, one piece each, then the pieces of the merged ones: bring them into the order of the text.
+        size, place = tf.size(ids, tf.int64), missing[:, tf.newaxis]
+        counts = tf.tensor_scatter_nd_update(tf.ones([size], tf.int64), place, end - first)
+        begins = tf.tensor_scatter_nd_update(tf.range(size), place, size + tf.cumsum(end - first, exclusive=True))
         splits = exclusive_sums(counts)
-        ids = tf.gather(pool, spread(begins - splits[:-1], splits) + tf.range(splits[-1]))
-        starts, ends = self._spans(code_points, ids)
-        return Pieces(tf.maximum(ids, 0), starts, ends, splits)
+        order = spread(begins - splits[:-1], splits) + tf.range(splits[-1])
+        return Pieces(
+            tf.gather(tf.concat([tf.maximum(ids, 0), merged_ids], 0), order),
+            tf.gather(tf.concat([words.starts, merged_starts], 0), order),
+            tf.gather(tf.concat([words.ends, merged_ends], 0), order),
+            splits,
+        )
 
-    def _spans(self, code_points: tf.Tensor, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The characters of pieces that tile the bytes of the text; a symbol counts as one byte and has the id -1."""
-        lengths = tf.where(ids < 0, tf.constant(1, tf.int64), tf.gather(tf.constant(self._lengths), tf.maximum(ids, 0)))
+    def _spans(self, code_points: tf.Tensor, characters: tf.Tensor, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The characters of pieces, given the positions of the characters whose bytes the pieces tile."""
+        code_points = tf.gather(code_points, characters)
+        widths = 1 + sum(tf.cast(code_points >= wide, tf.int64) for wide in (0x80, 0x800, 0x10000))
+        character_of_byte = spread(characters, exclusive_sums(widths))
+        lengths = tf.gather(tf.constant(self._lengths), ids)
         ends = tf.cumsum(lengths)
-        starts = ends - lengths
-        is_symbol = code_points >= tables.NUM_CODE_POINTS
-        widths = 1 + sum(tf.cast((code_points >= c) & ~is_symbol, tf.int32) for c in (0x80, 0x800, 0x10000))
-
-        def through_bytes():
-            character = spread(tf.range(tf.size(code_points, tf.int64)), exclusive_sums(widths))
-            return tf.gather(character, starts), tf.gather(character, ends - 1) + 1
-
-        return tf.cond(tf.reduce_any(widths > 1), through_bytes, lambda: (starts, ends))
+        return tf.gather(character_of_byte, ends - lengths), tf.gather(character_of_byte, ends - 1) + 1
 
     def _join(self, ids: tf.RaggedTensor) -> tf.Tensor:
         return tf.strings.reduce_join(tf.gather(tf.constant(self._bytes), ids), axis=-1)

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from kzoo.tokenizers import unicode_tables as tables
 from kzoo.tokenizers.character_map import CharacterMap
-from kzoo.tokenizers.characters import Characters, row_starts
+from kzoo.tokenizers.characters import Characters, positions_of, row_starts
 
 
 class CanonicalDecomposition(tf.Module):
@@ -34,7 +34,7 @@ class CanonicalDecomposition(tf.Module):
         # Where a sorted character came from is decided by counting, as ``tokenizers`` does it: each first character of
         # a decomposition takes the next place in the text, whichever characters the sort moved.
         first = tf.concat([tf.ones([1], tf.bool), characters.starts[1:] != characters.starts[:-1]], 0)[:size]
-        places = tf.where(first)[:, 0]
+        places = positions_of(first)
         source = tf.maximum(tf.cumsum(tf.cast(tf.gather(first, order), tf.int32)) - 1, 0)
         positions = tf.gather(places, source)
         return Characters(

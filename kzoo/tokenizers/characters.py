@@ -69,6 +69,11 @@ def encode_words(code_points: tf.Tensor, words: Words) -> tf.Tensor:
     return encode(tf.minimum(code_points[: size * any_word], _LAST), splits)
 
 
+def positions_of(mask: tf.Tensor) -> tf.Tensor:
+    """The positions, int64 [M], where bool [N] is true."""
+    return tf.reshape(tf.where(mask), [-1])
+
+
 def exclusive_sums(counts: tf.Tensor) -> tf.Tensor:
     """Row splits, int64 [K + 1], of K rows whose lengths are given."""
     return tf.concat([tf.zeros([1], tf.int64), tf.cumsum(tf.cast(counts, tf.int64))], 0)
@@ -80,9 +85,16 @@ def spread(values: tf.Tensor, splits: tf.Tensor) -> tf.Tensor:
     return tf.cumsum(tf.scatter_nd(splits[:-1, tf.newaxis], changes, [splits[-1] + 1])[:-1])
 
 
+def ranges(starts: tf.Tensor, ends: tf.Tensor) -> tf.Tensor:
+    """The positions inside of each span, one span after the other, int64 [total]."""
+    return tf.raw_ops.RaggedRange(
+        starts=starts, limits=ends, deltas=tf.ones([], tf.int64), Tsplits=tf.int64
+    ).rt_dense_values
+
+
 def keep(characters: Characters, mask: tf.Tensor) -> Characters:
     """The characters where bool [N] is true."""
-    return take(characters, tf.where(mask)[:, 0])
+    return take(characters, positions_of(mask))
 
 
 def take(characters: Characters, positions: tf.Tensor) -> Characters:

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.tokenizers import unicode_tables as tables
-from kzoo.tokenizers.characters import Characters, Words, previous, row_starts
+from kzoo.tokenizers.characters import Characters, Words, positions_of, previous, row_starts
 
 _OTHER, _LETTER, _NUMBER, _WHITE, _SYMBOL = range(5)
 
@@ -39,13 +39,13 @@ class GPT2Words(tf.Module):
         begins_white = ~after_white | (~white_next & ~last)
         begins_other = (kinds != previous(kinds)) & ~previous(code_points == ord(" "))
         begins = edge | tf.where(white, begins_white, begins_other)
-        apostrophes = tf.where((code_points == ord("'")) & begins)[:, 0]
+        apostrophes = positions_of((code_points == ord("'")) & begins)
         begins = tf.cond(
             tf.size(apostrophes) > 0,
             lambda: _contractions(code_points, kinds, edge, begins, apostrophes),
             lambda: begins,
         )
-        starts = tf.where(begins)[:, 0]
+        starts = positions_of(begins)
         ends = tf.concat([starts[1:], tf.size(code_points, tf.int64)[tf.newaxis]], 0)[: tf.size(starts)]
         return Words(starts, ends, tf.searchsorted(starts, characters.row_splits, out_type=tf.int64))
 
@@ -66,10 +66,10 @@ def _contractions(code_points, kinds, edge, begins, apostrophes):
     one = tf.reduce_any([first == ord(c) for c in "stmd"], 0)
     two = tf.reduce_any([(first == ord(a)) & (second == ord(b)) for a, b in ("re", "ve", "ll")], 0)
     lengths = tf.where(two, tf.constant(3, tf.int64), 2)
-    found = tf.where(one | two)[:, 0]
+    found = positions_of(one | two)
     inner = tf.gather(apostrophes, found)[:, tf.newaxis] + 1
     after = tf.gather(apostrophes + lengths, found)
-    after = tf.gather(after, tf.where(after < size)[:, 0])[:, tf.newaxis]
+    after = tf.gather(after, positions_of(after < size))[:, tf.newaxis]
     is_letter = tf.gather_nd(kinds, after) == _LETTER
     begins = tf.tensor_scatter_nd_update(begins, inner, tf.zeros_like(inner[:, 0], tf.bool))
     return tf.tensor_scatter_nd_update(begins, after, tf.gather_nd(begins, after) | is_letter)

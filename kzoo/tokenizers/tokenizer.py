@@ -11,7 +11,7 @@ import tensorflow as tf
 from kzoo.errors import UserError
 from kzoo.tokenizers import unicode_tables as tables
 from kzoo.tokenizers.added_tokens import AddedToken, AddedTokenMatcher
-from kzoo.tokenizers.characters import Characters, Pieces, Words, decode, spread
+from kzoo.tokenizers.characters import Characters, Pieces, Words, decode, positions_of, spread
 from kzoo.tokenizers.vocabulary import Vocabulary
 
 CPU = "/device:CPU:0"  # strings live there: integers that went to a GPU in between would only travel
@@ -139,7 +139,7 @@ class Tokenizer(tf.Module):
             values = tf.cast(ids.values, tf.int32)
             inside = (values >= 0) & (values < self.vocabulary_size)
             kinds = tf.gather(tf.constant(self._kinds), tf.where(inside, values, 0))
-            kept = tf.where(inside & (kinds >= (_ORDINARY if skip_special_tokens else _SPECIAL)))[:, 0]
+            kept = positions_of(inside & (kinds >= (_ORDINARY if skip_special_tokens else _SPECIAL)))
             splits = tf.searchsorted(kept, tf.cast(ids.row_splits, tf.int64), out_type=tf.int64)
             joined = self._join(tf.RaggedTensor.from_row_splits(tf.gather(values, kept), splits, validate=False))
             return tf.strings.unicode_transcode(joined, "UTF-8", "UTF-8", errors="replace", name="text")

@@ -7,7 +7,7 @@ import tensorflow_text
 from kzoo.errors import UserError
 from kzoo.tokenizers.bert_normalizer import BertNormalizer
 from kzoo.tokenizers.bert_words import bert_words
-from kzoo.tokenizers.characters import Characters, Pieces, Words, encode_words, spread
+from kzoo.tokenizers.characters import Characters, Pieces, Words, encode_words, positions_of, spread
 from kzoo.tokenizers.tokenizer import CPU, Tokenizer
 from kzoo.tokenizers.vocabulary import Vocabulary
 
@@ -53,7 +53,7 @@ class WordPiece(Tokenizer):
             lowercase=lowercase,
         )
         tokens, ids = zip(*vocabulary.items(), strict=True)
-        self._ids = np.array(ids, np.int32)
+        self._ids = None if ids == tuple(range(len(ids))) else np.array(ids, np.int32)
         self._unknown = tokens.index(unknown_token)
         self._lengths = np.array([len(t.removeprefix(prefix)) for t in tokens], np.int64)  # in characters
         self._unspeakable = "x" * (4 * max_word_length + 1)  # too long for the op: unknown
@@ -88,13 +88,14 @@ class WordPiece(Tokenizer):
         lengths = tf.gather(tf.constant(self._lengths), numbers)
         word_lengths = words.ends - words.starts
         is_unknown = (tf.gather(numbers, splits[:-1]) == self._unknown) & (splits[1:] - splits[:-1] == 1)
-        unknown = tf.where(is_unknown)[:, 0]
+        unknown = positions_of(is_unknown)
         lengths = tf.tensor_scatter_nd_update(
             lengths, tf.gather(splits, unknown)[:, tf.newaxis], tf.gather(word_lengths, unknown)
         )
         gaps = spread(words.starts - tf.cumsum(word_lengths, exclusive=True), splits)
         ends = tf.cumsum(lengths) + gaps
-        return Pieces(tf.gather(tf.constant(self._ids), numbers), ends - lengths, ends, splits)
+        found = numbers if self._ids is None else tf.gather(tf.constant(self._ids), numbers)
+        return Pieces(found, ends - lengths, ends, splits)
 
     def _join(self, ids: tf.RaggedTensor) -> tf.Tensor:
         is_later = tf.ones_like(ids.values)
