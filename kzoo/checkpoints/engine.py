@@ -45,7 +45,8 @@ def import_tensors(root, tensors: Mapping[str, np.ndarray], rules: Iterable[Rule
         where: the file or directory, for errors.
 
     Raises:
-        UserError: names on either side that nothing matches, all listed; or a tensor of another shape, named.
+        UserError: names on either side that nothing matches, listed and counted; a tensor of another shape or without
+            a place, named; a tied tensor that differs from its twin; a weight that no tensor fills.
     """
     rules = list(expand(rules, num_blocks))
     missing = [rule.source for rule in rules if rule.source not in tensors and _is_needed(rule, root)]
@@ -106,6 +107,9 @@ def export_tensors(root, rules: Iterable[Rule], *, num_blocks=0, dtypes: Mapping
 
     Returns:
         Published name to numpy array.
+
+    Raises:
+        ValueError: a rule that is not optional names a weight that the model lacks.
     """
     tensors = {}
     for rule in expand(rules, num_blocks):

@@ -55,6 +55,10 @@ class Attention(keras.layers.Layer):
         scale: factor on the scores; 1 / sqrt(H) by default.
         rotary: a layer ``(x [B, T, N, H], positions [B, T]) -> x`` that turns queries and keys, or None.
         dropout: rate at which attention weights are dropped in training.
+        stddev: standard deviation of the truncated normal that fills the matrices.
+
+    Raises:
+        ValueError: N does not divide D and no head size is given, or K does not divide N.
     """
 
     def __init__(
@@ -123,7 +127,15 @@ class Attention(keras.layers.Layer):
         return self.output_projection(ops.reshape(mixed, (shape[0], shape[1], self.num_heads * self.head_dim)))
 
     def call(self, x, attention_mask=None, positions=None, training=None):
-        """Maps ``[B, T, D]``, a boolean mask ``[B, T, S]`` and positions ``[B, T]`` to ``[B, T, D]``."""
+        """Maps ``[B, T, D]`` to ``[B, T, D]``.
+
+        Args:
+            x: ``[B, T, D]``.
+            attention_mask: boolean, broadcastable to ``[B, T, S]`` with S = T: true where a token may look; None for
+                everywhere.
+            positions: integers ``[B, T]`` or ``[1, T]``; needed with ``rotary`` only.
+            training: whether dropout is on.
+        """
         query, key, value = self._project(x, positions)
         layer = self.dropout
         dropout = (lambda weights: layer(weights, training=training)) if layer is not None else None

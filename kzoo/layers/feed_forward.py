@@ -17,6 +17,7 @@ class FeedForward(keras.layers.Layer):
         feed_forward_dim: width F between the two maps.
         activation: name of a Keras activation ("gelu" is exact; see ``kzoo.layers.activations`` for GPT-2's).
         use_bias: whether the maps carry a bias.
+        stddev: standard deviation of the truncated normal that fills the matrices.
     """
 
     def __init__(self, *, hidden_dim, feed_forward_dim, activation="gelu", use_bias=True, stddev=0.02, **kwargs):
@@ -60,6 +61,7 @@ class GatedFeedForward(FeedForward):
         feed_forward_dim: width F between the maps.
         activation: name of a Keras activation.
         use_bias: whether the maps carry a bias.
+        stddev: standard deviation of the truncated normal that fills the matrices.
     """
 
     def __init__(self, *, hidden_dim, feed_forward_dim, activation="silu", use_bias=False, stddev=0.02, **kwargs):

@@ -48,6 +48,7 @@ class LearnedPositions(keras.layers.Layer):
     Args:
         num_positions: the longest text the model can read.
         hidden_dim: width D.
+        stddev: standard deviation of the truncated normal that fills the matrix.
     """
 
     def __init__(self, *, num_positions, hidden_dim, stddev=0.02, **kwargs):

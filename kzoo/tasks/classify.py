@@ -34,6 +34,9 @@ class Classify(Task):
         max_length: most tokens of a text, special ones included; longer texts are cut.
         dropout: rate before the head, in training.
 
+    Raises:
+        UserError: fewer than two labels, one twice, or none named where the checkpoint has no head.
+
     Answers: ``label`` string ``[B]``, ``scores`` float32 ``[B, C]`` (softmax, in the order of ``labels``) and
     ``classes`` string ``[B, C]``.
     """

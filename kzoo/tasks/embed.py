@@ -63,6 +63,9 @@ class Embed(Task):
         normalize: whether vectors have length 1, so that their product is the cosine.
         max_length: most tokens of a text, special ones included; longer texts are cut.
 
+    Raises:
+        UserError: an unknown pooling, or a length that the model cannot read.
+
     Answers: ``embedding`` float32 ``[B, D]``.
     """
 

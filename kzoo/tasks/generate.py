@@ -33,6 +33,9 @@ class Generate(Task):
         top_k: for requests that do not say; 0 for all.
         top_p: for requests that do not say; 1 for all.
 
+    Raises:
+        UserError: the model is not a decoder, or a length does not fit it.
+
     Answers: ``text`` string ``[B]``, the continuation without the prompt. Of a prompt that is too long the end is kept.
     """
 

@@ -105,11 +105,22 @@ class Task:
         raise UserError(f"The task {self.name} cannot be trained yet.")
 
     def build(self, backbone: keras.Model) -> keras.Model:
-        """The Keras model from features to outputs."""
+        """The Keras model from features to outputs.
+
+        ``serve`` reads the shapes of its outputs from ``model.output``: a model that is not functional needs a ``serve``
+        of its own, as ``generate`` has.
+        """
         raise NotImplementedError
 
     def postprocess(self, outputs, inputs, tokens) -> dict[str, tf.Tensor]:
-        """Turns the model's outputs ``[W, ...]`` into named answers ``[B, ...]``."""
+        """Turns the model's outputs ``[W, ...]`` into named answers ``[B, ...]``.
+
+        Args:
+            outputs: what the model gave, in the order of ``tokens``. One with a value for each token is ``[W, T, ...]``;
+                past the end of a row it holds anything.
+            inputs: the strings ``[B]`` that were given.
+            tokens: what ``tokenize`` made of them; ``row`` says which of the B texts each of the W rows came from.
+        """
         raise NotImplementedError
 
     def loss(self) -> keras.losses.Loss:
