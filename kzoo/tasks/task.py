@@ -107,8 +107,8 @@ class Task:
     def build(self, backbone: keras.Model) -> keras.Model:
         """The Keras model from features to outputs.
 
-        ``serve`` reads the shapes of its outputs from ``model.output``: a model that is not functional needs a ``serve``
-        of its own, as ``generate`` has.
+        ``serve`` reads the shapes of its outputs from ``model.output``: with a model that is not functional a task
+        brings a ``serve`` of its own, as ``generate`` does.
         """
         raise NotImplementedError
 
@@ -116,8 +116,8 @@ class Task:
         """Turns the model's outputs ``[W, ...]`` into named answers ``[B, ...]``.
 
         Args:
-            outputs: what the model gave, in the order of ``tokens``. One with a value for each token is ``[W, T, ...]``;
-                past the end of a row it holds anything.
+            outputs: what the model gave, in the order of ``tokens``. One with a value for each token is
+                ``[W, T, ...]``; past the end of a row it holds anything.
             inputs: the strings ``[B]`` that were given.
             tokens: what ``tokenize`` made of them; ``row`` says which of the B texts each of the W rows came from.
         """
