@@ -163,7 +163,9 @@ class Tokenizer(tf.Module):
         return self.vocabulary.token_of(id)
 
     def save(self, directory) -> None:
-        """Writes the files that the tokenizer came from, byte for byte."""
+        """Writes the files that the tokenizer came from, byte for byte, under the names that ``transformers`` uses."""
+        if not self._files:
+            raise UserError("Only a tokenizer that came from files can be saved. This one was built without any.")
         directory = pathlib.Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         for name, content in self._files.items():

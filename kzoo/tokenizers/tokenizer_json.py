@@ -30,6 +30,8 @@ def build(content: Mapping[str, Any], path: str, *, names: Mapping[str, str], **
     kind = model.get("type") or ("BPE" if "merges" in model else None)
     if kind not in ("WordPiece", "BPE"):
         raise UserError(f"kzoo builds tokenizers of type WordPiece and BPE. {path} has {kind!r}.")
+    if not isinstance(model.get("vocab"), dict) or (kind == "BPE" and "merges" not in model):
+        raise UserError(f"A {kind} model holds a vocab of ids by token, and BPE its merges. {path} lacks them.")
     added = [_added_token(token, path) for token in content["added_tokens"]]
     ids = {token.content: token.id for token in added} | model["vocab"]
     names = {**(_BERT if kind == "WordPiece" else _GPT2), **names}

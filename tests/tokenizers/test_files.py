@@ -110,6 +110,7 @@ def test_a_directory_without_a_tokenizer(tmp_path):
         ("tokenizer.json", [], "tokenizer.json must hold a JSON object. Received list"),
         ("tokenizer.json", {}, "tokenizer.json has no 'model'"),
         ("tokenizer.json", {"model": {"type": "Unigram"}, "added_tokens": []}, "WordPiece and BPE. .* has 'Unigram'"),
+        ("tokenizer.json", {"model": {"type": "BPE", "vocab": {}}, "added_tokens": []}, "and BPE its merges. .* lacks"),
         ("vocab.txt", "a\nb\n", r"holds its unknown token. Received none named '\[UNK\]'"),
     ],
 )

@@ -148,5 +148,7 @@ def test_added_tokens_beyond_the_vocabulary_and_not_special_ones():
     added = [AddedToken("<new>", 9), AddedToken("ab c", 7, special=False)]
     tokenizer = WordPiece(Vocabulary({"[UNK]": 0, "a": 1, "##b": 2}), added_tokens=added, special_tokens_in_text=False)
     assert tokenizer.vocabulary_size == 10
+    with pytest.raises(UserError, match="Only a tokenizer that came from files can be saved"):
+        tokenizer.save("anywhere")
     assert tokenizer.tokenize(["ab<new>ab cab"]).ids.to_list() == [[1, 2, 0, 0, 0, 7, 1, 2]]
     assert tokenizer.detokenize([[1, 2, 9, 7, 8]]).numpy().tolist() == [b"ab ab c"]
