@@ -69,6 +69,11 @@ def note(text: str) -> None:
     print(f"      {text}", flush=True)
 
 
+def short(path: Path) -> str:
+    """Returns a path with ``~`` for the user's home."""
+    return str(path).replace(str(Path.home()), "~", 1)
+
+
 def pull_all() -> None:
     """Brings the model and the reviews into the cache."""
     from kzoo.cli.pull import bring, progress_bar
@@ -79,7 +84,7 @@ def pull_all() -> None:
             with progress_bar(name) as progress:
                 path = bring(name, progress)
             known = describe(name)
-            note(f"{known.title}: {count(known.size or 0)}B, {known.license}, in {path}")
+            note(f"{known.title}: {count(known.size or 0)}B, {known.license}, in {short(path)}")
 
 
 def fine_tune(folder: Path, rows: int | None) -> Run:
