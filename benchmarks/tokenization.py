@@ -1,11 +1,11 @@
 """Text to token ids: kzoo in the graph, KerasHub in the graph, Hugging Face's Rust tokenizers; MB/s, one thread each.
 
-    python benchmarks/tokenizers.py
+    python benchmarks/tokenization.py
 
 The text is Shakespeare's works by paragraph, 256 in a call; each round takes a part that was not seen before, so that
 caches help as much as they do in use. KerasHub gets the beginning of each part only. Its BPE remembers words: the row
-``keras_hub_first_time`` has a new tokenizer each round. kzoo and the row ``rust_with_offsets`` also say where each token
-stands in the text. The last column counts texts whose ids are not those of the Rust tokenizers.
+``keras_hub_first_time`` has a new tokenizer each round. kzoo and the row ``rust_with_offsets`` also say where each
+token stands in the text. The last column counts texts whose ids are not those of the Rust tokenizers.
 """
 
 import itertools
@@ -17,9 +17,7 @@ from pathlib import Path
 for _variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "RAYON_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ[_variable] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-# This file has the name of a package that it imports: its folder comes last.
-sys.path = [folder for folder in sys.path if Path(folder or ".").resolve() != Path(__file__).parent]
-sys.path.append(str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent))
 
 import harness  # noqa: E402
 
