@@ -34,6 +34,14 @@ def test_outputs_and_their_names():
     assert set(tiny.bert(use_pooler=False).backbone(tiny.features(VOCABULARY))) == {"sequence_output"}
 
 
+def test_the_pooler_reads_the_first_token():
+    backbone = tiny.bert().backbone
+    outputs = backbone(tiny.features(VOCABULARY))
+    first = outputs["sequence_output"][:, 0].numpy()
+    expected = np.tanh(first @ backbone.pooler.kernel.numpy() + backbone.pooler.bias.numpy())
+    np.testing.assert_allclose(outputs["pooled_output"], expected, atol=1e-5)
+
+
 def test_padding_never_changes_real_tokens():
     backbone, features = tiny.bert().backbone, tiny.features(VOCABULARY)
     together = backbone(features)

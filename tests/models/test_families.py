@@ -107,6 +107,21 @@ def test_the_oldest_bert_files_name_their_norms_gamma_and_beta(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "buffers"),
+    [("bert", ["embeddings.position_ids"]), ("gpt2", ["h.0.attn.bias", "h.1.attn.bias", "h.0.attn.masked_bias"])],
+)
+def test_buffers_of_older_releases_are_passed_over(tmp_path, name, buffers):
+    save_directory(tiny.pretrained(name), tmp_path)
+    path = tmp_path / "model.safetensors"
+    tensors = safetensors.numpy.load_file(path) | {buffer: np.zeros((1, 4), "float32") for buffer in buffers}
+    safetensors.numpy.save_file(tensors, path)
+    load_directory(tmp_path)
+    safetensors.numpy.save_file(tensors | {"h.7.attn.bias": np.zeros(3)}, path)
+    with pytest.raises(UserError, match="1 unexpected: h.7.attn.bias"):
+        load_directory(tmp_path)
+
+
 @pytest.mark.parity
 @pytest.mark.parametrize(
     ("name", "dtype"),
