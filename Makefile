@@ -46,7 +46,7 @@ format: $(INSTALLED)  ## let ruff rewrite the code
 	$(BIN)/ruff format .
 
 fuzz: $(INSTALLED)  ## the long comparisons: tokenizers against the reference on generated and real text
-	$(BIN)/python -m pytest -m "slow" tests/tokenizers $(ARGS)
+	$(BIN)/python -m tests.tokenizers.fuzz --strings 1000000 $(ARGS)
 
 clean:  ## remove what was built (not .venv, not runs/)
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
