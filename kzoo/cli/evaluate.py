@@ -85,7 +85,7 @@ def evaluate(
     from kzoo.training.judging import judge
 
     if stride is not None:
-        from kzoo.training.long_text import judge_long_text
+        from kzoo.training.judging.long_text import judge_long_text
 
         source, size = data, f"{len(long_text):,} characters"
         say(f"Measuring {model} on {size} of {data} ...")
@@ -98,7 +98,7 @@ def evaluate(
         say(f"Measuring {model} on {len(examples)} rows of {source} ...")
         found = judge(opened, examples, batch_size=batch_size)
         if samples is not None:
-            from kzoo.training.diversity import judge_samples
+            from kzoo.training.judging.diversity import judge_samples
 
             found += judge_samples(opened, examples, samples)
     results = {"model": model, "data": source} | found.figures

@@ -9,10 +9,10 @@ import kzoo
 from kzoo import metrics
 from kzoo.data.examples import Examples
 from kzoo.errors import UserError
-from kzoo.training.diversity import judge_samples
 from kzoo.training.evaluate import evaluate
 from kzoo.training.judging import judge
-from kzoo.training.long_text import judge_long_text, windows
+from kzoo.training.judging.diversity import judge_samples
+from kzoo.training.judging.long_text import judge_long_text, windows
 from tests import tiny
 
 LABELS = ["bad", "so so", "good"]

@@ -7,7 +7,7 @@ from kzoo.data.examples import Examples
 from kzoo.data.token_folder import TokenFolder
 from kzoo.errors import UserError
 from kzoo.metrics.report import Table
-from kzoo.training.judging import Judgement
+from kzoo.training.judging.judgement import Judgement
 
 SHOWN = 10
 """Samples that stand in the report."""

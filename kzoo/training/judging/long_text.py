@@ -11,7 +11,8 @@ from kzoo.data import wikitext
 from kzoo.errors import UserError
 from kzoo.metrics import plots
 from kzoo.metrics.report import Plot
-from kzoo.training.judging import Judgement, surprise
+from kzoo.training.judging.judgement import Judgement
+from kzoo.training.judging.tokens import surprise
 
 # N tokens of the text, W windows, B windows of a batch, T tokens of a window
 

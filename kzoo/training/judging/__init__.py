@@ -1,0 +1,61 @@
+"""What a task's answers to examples are worth: the field's figures with their intervals, and a report of them.
+
+``kzoo.evaluate`` gives what training watches, on any number of devices. This reads every answer once more closely, on
+one device. A file for each kind of answer.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from kzoo.data.token_folder import as_examples
+from kzoo.errors import UserError
+from kzoo.training.evaluate import evaluate
+from kzoo.training.judging import vectors
+from kzoo.training.judging.classes import judge_classes
+from kzoo.training.judging.judgement import Judgement
+from kzoo.training.judging.labels import judge_labels
+from kzoo.training.judging.numbers import judge_numbers
+from kzoo.training.judging.tokens import judge_tokens
+from kzoo.training.judging.vectors import judge_vectors
+
+__all__ = ["JUDGES", "Judgement", "columns_of", "judge"]
+
+
+JUDGES: dict[str, Callable[[Any, Any, int], Judgement]] = {
+    "classify": judge_classes,
+    "several": judge_labels,
+    "regress": judge_numbers,
+    "embed": judge_vectors,
+    "generate": judge_tokens,
+}
+
+
+def judge(task, examples, *, batch_size: int = 32) -> Judgement:
+    """Measures a task on examples, with all that its kind of answer is measured by.
+
+    Args:
+        task: a ``Classify``, ``Regress``, ``Generate`` or ``Embed``; any other task that can be trained is measured as
+            ``kzoo.evaluate`` does.
+        examples: columns of ``columns_of(task)``.
+        batch_size: rows at once; the result does not depend on it.
+
+    Returns:
+        ``classify``: ``loss``, ``accuracy`` with Wilson's interval, ``macro_f1`` and ``matthews_correlation`` with
+        bootstrap intervals, ``calibration_error``, ``per_class``. With several labels ``exact_match``,
+        ``label_accuracy``, ``macro_f1``, ``micro_f1``, ``calibration_error`` of the decisions, ``per_class``.
+        ``regress``: ``loss``, ``absolute_error``, ``root_squared_error``, ``pearson``, ``spearman``. ``embed``, of
+        pairs with a number: ``pearson`` and ``spearman`` of the cosines. ``generate``: ``loss`` of a token,
+        ``perplexity`` with a bootstrap interval over rows, ``accuracy`` of the next token, ``tokens``.
+    """
+    examples = as_examples(examples)
+    if len(examples) == 0:
+        raise UserError("There is nothing to evaluate: the examples are empty.")
+    kind = "several" if getattr(task, "multi_label", False) else task.name
+    if kind not in JUDGES:
+        return Judgement(figures=evaluate(task, examples, batch_size=batch_size))
+    return JUDGES[kind](task, examples, batch_size)
+
+
+def columns_of(task) -> list[str]:
+    """The columns that ``judge`` needs."""
+    return vectors.COLUMNS if task.name == "embed" else list(task.columns)
