@@ -1,10 +1,13 @@
-"""The usual formats, each a generator of records with the place they came from: CSV, TSV, JSONL and plain text."""
+"""The usual formats, each a generator of records with the place they came from: CSV, TSV, JSONL and plain text.
+
+Files whose examples are more than a row of values have parsers of their own beside this: ``kzoo.data.squad``.
+"""
 
 import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +22,7 @@ SUFFIXES = {
     "tsv": (".tsv", ".tab"),
     "jsonl": (".jsonl", ".ndjson"),
     "text": (".txt", ".text", ".md"),
+    "squad": (".json",),
 }
 
 Record = tuple[str, dict[str, Any]]  # file and line, values by the file's names of the columns
@@ -27,7 +31,9 @@ Record = tuple[str, dict[str, Any]]  # file and line, values by the file's names
 class Reading(Strict):
     """How files are read: the options of ``read``, which a config or a data set's description can state."""
 
-    format: Literal["csv", "tsv", "jsonl", "text"] | None = Field(None, description="Absent: by the file's suffix.")
+    format: Literal["csv", "tsv", "jsonl", "text", "squad"] | None = Field(
+        None, description="Absent: by the file's suffix. squad: questions about passages, .json or a line each."
+    )
     columns: dict[str, str] | list[str] | None = Field(
         None, description="{ours: the file's}, or the names of all columns of a file without a header line."
     )
@@ -63,11 +69,15 @@ def decoded(path: Path, reading: Reading) -> str:
     return text
 
 
-def table(path: Path, reading: Reading, *, separator: str) -> Iterator[Record]:
-    """Rows of a CSV or TSV. The first line names the columns unless ``reading.columns`` is a list of their names."""
+def table(path: Path, reading: Reading, *, separator: str, lines: Iterable[str] | None = None) -> Iterator[Record]:
+    """Rows of a CSV or TSV. The first line names the columns unless ``reading.columns`` is a list of their names.
+
+    ``lines`` are the file's, with their ends, when it is read as it goes.
+    """
     quoting = separator == "," if reading.quoting is None else reading.quoting
     names = list(reading.columns) if isinstance(reading.columns, list) else None
-    for line, fields in (_quoted_rows if quoting else _plain_rows)(path, decoded(path, reading), separator):
+    lines = io.StringIO(decoded(path, reading), newline="" if quoting else "\n") if lines is None else lines
+    for line, fields in (_quoted_rows if quoting else _plain_rows)(path, lines, separator):
         where = f"{path}:{line}"
         if names is None:
             names = _header(where, fields, reading)
@@ -84,15 +94,15 @@ def table(path: Path, reading: Reading, *, separator: str) -> Iterator[Record]:
             yield where, record
 
 
-def _plain_rows(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line := line.removesuffix("\r"):
+def _plain_rows(path: Path, lines: Iterable[str], separator: str) -> Iterator[tuple[int, list[str]]]:
+    for number, line in enumerate(lines, start=1):
+        if line := line.removesuffix("\n").removesuffix("\r"):
             yield number, line.split(separator)
 
 
-def _quoted_rows(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+def _quoted_rows(path: Path, lines: Iterable[str], separator: str) -> Iterator[tuple[int, list[str]]]:
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    rows = csv.reader(lines, delimiter=separator, strict=True)
     first = 1
     try:
         for fields in rows:
@@ -129,11 +139,11 @@ def _number(where: str, record: dict[str, Any], name: str) -> float:
         raise UserError(f"{where}: {name} must be a number. Received {record[name]!r}.") from None
 
 
-def json_lines(path: Path, reading: Reading) -> Iterator[Record]:
-    """Lines of a JSONL file, one object each."""
+def json_lines(path: Path, reading: Reading, *, lines: Iterable[str] | None = None) -> Iterator[Record]:
+    """Lines of a JSONL file, one object each; ``lines`` as of ``table``."""
     if isinstance(reading.columns, list):
         raise UserError(f"{path} is JSONL, whose lines name their columns: give columns as {{ours: the file's}}.")
-    for number, line in enumerate(decoded(path, reading).split("\n"), start=1):
+    for number, line in enumerate(decoded(path, reading).split("\n") if lines is None else lines, start=1):
         where = f"{path}:{number}"
         if not line.strip():
             continue

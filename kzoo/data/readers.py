@@ -7,8 +7,11 @@ from pydantic import ValidationError
 
 from kzoo.data.examples import Examples
 from kzoo.data.formats import PARSERS, SUFFIXES, Reading, Record
+from kzoo.data.squad import squad
 from kzoo.errors import UserError
 from kzoo.models.sources import closest, explain
+
+ALL_PARSERS = PARSERS | {"squad": squad}
 
 
 def read(path: str | Path, *, part: tuple[int, int] | None = None, **options: Any) -> Examples:
@@ -57,7 +60,7 @@ def _not_there(path: Path, names: list[str]) -> str:
 
 def _read(path: Path, reading: Reading, source: str, part: tuple[int, int] | None) -> Examples:
     files = _files(path, reading) if part is None else _share(_files(path, reading), path, *part)
-    records = [record for file in files for record in PARSERS[_format(file, reading)](file, reading)]
+    records = [record for file in files for record in ALL_PARSERS[_format(file, reading)](file, reading)]
     if not records:
         raise UserError(f"{path} holds no examples, only a header or empty lines.")
     columns = _columns(records[0], reading)
@@ -72,7 +75,8 @@ def _read(path: Path, reading: Reading, source: str, part: tuple[int, int] | Non
 def _files(path: Path, reading: Reading) -> list[Path]:
     if not path.is_dir():
         return [path]
-    suffixes = SUFFIXES[reading.format] if reading.format else tuple(sum(SUFFIXES.values(), ()))
+    usual = [suffix for name, these in SUFFIXES.items() for suffix in these if name != "squad"]  # .json is much else
+    suffixes = SUFFIXES[reading.format] if reading.format else tuple(usual)
     files = sorted(file for file in path.iterdir() if file.is_file() and file.suffix.lower() in suffixes)
     if not files:
         raise UserError(f"The folder {path} holds no files that end in {', '.join(suffixes)}.")
@@ -95,7 +99,8 @@ def _format(path: Path, reading: Reading) -> str:
         if path.suffix.lower() in suffixes:
             return name
     raise UserError(
-        f"The suffix of {path} does not tell its format. Give format: csv, tsv, jsonl (one JSON object a line) or text."
+        f"The suffix of {path} does not tell its format. Give format: csv, tsv, jsonl (one JSON object a line), squad "
+        "or text."
     )
 
 

@@ -8,7 +8,12 @@ from kzoo.errors import UserError
 
 
 def split(
-    examples: Examples, *, held_out: float = 0.2, seed: int = 0, stratify: str | None = None
+    examples: Examples,
+    *,
+    held_out: float = 0.2,
+    seed: int = 0,
+    stratify: str | None = None,
+    group: str | None = None,
 ) -> tuple[Examples, Examples]:
     """Splits examples in two; each part keeps the examples' order.
 
@@ -17,6 +22,9 @@ def split(
         held_out: the share to hold out if below 1, else the number of examples.
         seed: chooses the rows.
         stratify: a column whose values are to have the same shares in both parts.
+        group: a column whose values are each to be in one part only, the title of an article for example: examples of
+            one group resemble one another. Whole groups are held out, as near to ``held_out`` as the seed's order of
+            them allows.
 
     Returns:
         ``(train, held_out)``.
@@ -32,10 +40,36 @@ def split(
         )
     number = int(number)
     order = shuffled(count, seed=seed)
-    rows = order[:number] if stratify is None else _stratified(examples[stratify], order, number)
+    if group is not None:
+        if stratify is not None:
+            raise UserError("Rows are held out by group or by stratify, one of the two. Received both.")
+        rows = _grouped(examples, group, number, seed)
+    else:
+        rows = order[:number] if stratify is None else _stratified(examples[stratify], order, number)
     is_held_out = np.zeros(count, dtype=bool)
     is_held_out[rows] = True
     return examples.take(np.flatnonzero(~is_held_out)), examples.take(np.flatnonzero(is_held_out))
+
+
+def _grouped(examples: Examples, group: str, number: int, seed: int) -> np.ndarray:
+    """Rows of whole groups: in the seed's order each that brings their number nearer to the one asked for."""
+    rows_of: dict = {}
+    for row, value in enumerate(examples[group].tolist()):
+        rows_of.setdefault(value, []).append(row)
+    if len(rows_of) < 2:
+        raise UserError(
+            f"Holding out by group needs two different values of {group} or more. {examples.source} has only "
+            f"{next(iter(rows_of))!r}."
+        )
+    names = sorted(rows_of, key=str)
+    chosen: list[int] = []
+    for place in shuffled(len(names), seed=seed).tolist():
+        rows = rows_of[names[place]]
+        if abs(len(chosen) + len(rows) - number) < abs(len(chosen) - number):
+            chosen += rows
+    if not chosen or len(chosen) == len(examples):  # one group outweighs all others together
+        chosen = min(rows_of.values(), key=len)
+    return np.array(chosen)
 
 
 def _stratified(values: np.ndarray, order: np.ndarray, number: int) -> np.ndarray:

@@ -72,6 +72,7 @@ class DataConfig(Reading):
     validation: str | None = Field(None, description="Another one; absent: rows held out of train.")
     held_out: float = Field(0.1, ge=0.0, description="Share (or, from 1 on, number) of rows kept for validation.")
     stratify: str | None = Field(None, description="Column whose shares both parts keep.")
+    group: str | None = Field(None, description="Column whose values are each in one part only: title, author, ...")
     limit: int | None = Field(None, ge=1, description="Use this many rows only, drawn by the seed.")
     share: Literal["rows", "files"] = Field(
         "rows", description="Of several workers each reads all files and takes its rows, or reads its own files only."

@@ -123,7 +123,7 @@ def read_examples(
         return examples, _read(said.validation, said, part)
     if said.held_out == 0:
         return examples, None
-    return data.split(examples, held_out=said.held_out, seed=said.seed, stratify=said.stratify)
+    return data.split(examples, held_out=said.held_out, seed=said.seed, stratify=said.stratify, group=said.group)
 
 
 def _read(name: str, said: DataConfig, part: tuple[int, int] | None) -> Any:
@@ -132,8 +132,9 @@ def _read(name: str, said: DataConfig, part: tuple[int, int] | None) -> Any:
         return data.read(name, part=part, **said.reading)
     if part is not None:
         raise UserError(f"{name} holds token ids, of which each worker reads its rows alone. Use data.share: rows.")
-    if said.stratify is not None or said.reading:
-        given = ", ".join([*said.reading, *(["stratify"] if said.stratify is not None else [])])
+    by_columns = [key for key in ("stratify", "group") if getattr(said, key) is not None]
+    if by_columns or said.reading:
+        given = ", ".join([*said.reading, *by_columns])
         raise UserError(f"{name} holds token ids, which are read as they are. Leave out data.{given}.")
     return TokenFolder.open(name)
 

@@ -75,3 +75,27 @@ def test_a_sample_is_drawn_by_the_seed_in_order():
     examples = numbered(100).sample(10, seed=5)
     assert examples["number"].tolist() == sorted(examples["number"].tolist())
     assert len(numbered(3).sample(10)) == 3
+
+
+def test_groups_stay_together():
+    examples = numbered(100, author=[f"author {row % 7}" for row in range(100)])
+    train, held_out = split(examples, held_out=0.3, seed=1, group="author")
+    assert not set(train["author"]) & set(held_out["author"])
+    assert len(train) + len(held_out) == 100 and abs(len(held_out) - 30) <= 8
+    assert {
+        tuple(sorted(set(split(examples, held_out=0.3, seed=seed, group="author")[1]["author"]))) for seed in range(9)
+    } > {tuple(sorted(set(held_out["author"])))}
+
+
+def test_groups_of_unequal_size_leave_examples_on_both_sides():
+    examples = numbered(100, author=["one"] * 95 + ["other"] * 5)
+    for seed in range(4):
+        train, held_out = split(examples, held_out=0.5, seed=seed, group="author")
+        assert (set(train["author"]), set(held_out["author"])) in [({"one"}, {"other"}), ({"other"}, {"one"})]
+
+
+def test_groups_that_cannot_be_held_out():
+    with pytest.raises(UserError, match="needs two different values of author or more. the examples has only 'one'"):
+        split(numbered(4, author=["one"] * 4), group="author")
+    with pytest.raises(UserError, match="by group or by stratify, one of the two"):
+        split(numbered(4, author=["one"] * 4), group="author", stratify="author")
