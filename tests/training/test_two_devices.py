@@ -35,7 +35,7 @@ def assert_equal_runs(one, two):
     assert furthest(one, two) < 1e-5
     for before, after in zip(one["history"], two["history"], strict=True):
         assert after == pytest.approx(before, abs=1e-5)
-    for name, value in one["metrics"]["validation"].items():
+    for name, value in one["metrics"].get("validation", {}).items():
         assert two["metrics"]["validation"][name] == pytest.approx(value, abs=1e-5), name
     assert two["metrics"]["tokens"] == one["metrics"]["tokens"]
 
@@ -58,6 +58,12 @@ def test_two_devices_learn_what_one_does():
     assert furthest(first, again) == 0.0  # dropout follows the seed on every replica
 
     assert results["error"].endswith("Received batch_size=7 for 2 devices.")
+
+
+def test_every_head_of_a_text_learns_on_two_devices_what_it_does_on_one():
+    for name, (one, two) in trained("heads").items():
+        assert_equal_runs(one, two)
+        assert one["history"][-1]["loss"] < one["history"][0]["loss"], name
 
 
 @pytest.mark.slow

@@ -55,6 +55,7 @@ def test_two_workers_learn_what_one_device_does(tmp_path, monkeypatch):
     assert first["gathered"] == second["gathered"] == [{"place": "ä" * 3}, {"place": "ä" * 53}]
     check_rows_of_their_own(first["own_rows"], second["own_rows"])
     check_mistakes(first, second)
+    check_best(tmp_path, first["best"], second["best"])
     assert not (tmp_path / "not-shared").exists()
 
 
@@ -81,6 +82,20 @@ def check_rows_of_their_own(one, two):
         len(text) - 1 for count in (9, 8) for text in words(count)["text"]
     )
     assert two["weights"] == one["weights"]
+
+
+def check_best(folder, first, second):
+    """Both workers end with the weights that one device calls best, which the chief keeps."""
+    one = two_workers.best(folder / "best-of-one", strategy="one_device")
+    assert_same(one, first)
+    assert second["weights"] == first["weights"]
+    step = one["metrics"]["best"]["step"]
+    assert step < one["metrics"]["steps"], "the last is the best: this test would show nothing"
+    for found in (first, second):
+        assert found["metrics"]["best"]["step"] == step
+        assert found["metrics"]["best"]["value"] == pytest.approx(one["metrics"]["best"]["value"], abs=1e-5)
+    kept = [{path.name for path in (folder / name / "best").iterdir()} for name in ("best", "best-of-one")]
+    assert kept[0] == kept[1] and f"step-{step:08d}" in kept[0]
 
 
 def check_mistakes(first, second):

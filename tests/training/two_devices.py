@@ -3,10 +3,11 @@
 import json
 import sys
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from kzoo import Generate
+from kzoo import Classify, Generate, Regress
 from kzoo.data.examples import Examples
 from kzoo.training.run import fit
 from kzoo.training.strategy import choose
@@ -73,6 +74,45 @@ def real():
     return {path: float(np.abs(one - weights[1][path]).max()) for path, one in weights[0].items()}
 
 
+TEXTS = ["it was a bad film", "the film was not good at all", "good"] * 5
+PAIRS = {"text": TEXTS, "text_pair": TEXTS[1:] + TEXTS[:1]}
+HEADS = {
+    "several_labels_of_pairs": (
+        lambda bert: Classify(
+            bert, labels=["bad", "good", "long"], multi_label=True, class_weights={"bad": 3.0}, pair=True, dropout=0.0
+        ),
+        PAIRS | {"label": [["bad"], ["good", "long"], []] * 5},
+    ),
+    "weighted_classes": (
+        lambda bert: Classify(bert, labels=["bad", "good"], class_weights={"bad": 3.0}, dropout=0.0),
+        {"text": TEXTS, "label": ["bad", "good", "good"] * 5},
+    ),
+    "numbers": (lambda bert: Regress(bert, dropout=0.0), {"text": TEXTS, "label": [0.5, 4.0, 2.5] * 5}),
+}
+
+
+def heads():
+    """Every head of a text: losses and weights of one device and of two; 15 rows in batches of 4."""
+    results = {}
+    for name, (make, columns) in HEADS.items():
+        results[name] = [headed(make, Examples(columns), strategy) for strategy in ("one_device", "mirrored")]
+    return results
+
+
+def headed(make, examples, strategy):
+    keras.utils.set_random_seed(0)  # of the head
+    task = make(tiny.bert(num_layers=1, attention_dropout=0.0, dropout=0.0))
+    # not Adam: the gradient of a key's bias is nothing but rounding, which Adam would make as large as any other
+    sgd = {"name": "sgd", "momentum": 0.9}
+    settings = dict(epochs=2, batch_size=4, learning_rate=0.05, optimizer=sgd, logging={"progress": "none"})
+    result = fit(task, examples, strategy=strategy, say=lambda text: None, **settings)
+    return {
+        "history": [untimed(one) for one in result.history],
+        "metrics": untimed(result.metrics),
+        "weights": [np.asarray(weight).ravel().tolist() for weight in task.model.weights if weight.dtype == "float32"],
+    }
+
+
 def more():
     return {
         "real": real(),
@@ -83,4 +123,4 @@ def more():
 
 
 if __name__ == "__main__":
-    print("RESULTS" + json.dumps({"usual": usual, "more": more}[sys.argv[1]]()))
+    print("RESULTS" + json.dumps({"usual": usual, "heads": heads, "more": more}[sys.argv[1]]()))

@@ -144,6 +144,17 @@ def interrupted(team, folder):
     return {"said": said, "ends": ends}
 
 
+BEST = SETTINGS | {"learning_rate": 0.3, "schedule": "constant", "validate_every": 2, "ema": 0.5}
+
+
+def best(folder, **settings):
+    """A run whose validation goes up and down, and ends with the best of its weights."""
+    task, train, validation = letters()
+    settings = {**BEST, "best": "val_loss", "result": "best"} | settings
+    run = fit(task, train, validation, run_folder=folder, say=lambda text: None, **settings)
+    return described(task, run)
+
+
 def usual(team, folder):
     strategy = team.strategy
     elsewhere = folder / ("shared" if team.is_chief else "not-shared")
@@ -161,6 +172,7 @@ def usual(team, folder):
         lambda: team.together(lambda: Examples({"text": ["a"], "label": [0, 1][: 1 + team.index]}))
     )
     several["own_rows"] = own_rows(team)
+    several["best"] = best(folder / "best")
     return several | {case: trained(case) for case in USUAL}
 
 
