@@ -26,7 +26,7 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	@echo "Installing kzoo and what it needs into $(VENV) (about 3 GB; a few minutes the first time) ..."
 	@$(PYTHON) -m venv $(VENV) || { \
 	    echo "error: $(PYTHON) could not make a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,prepare]'
 	@touch $@
 
 demo: $(INSTALLED)  ## the main job on real input: fine-tune, measure, export, serve, ask

@@ -170,5 +170,5 @@ def test_files_are_read_line_by_line(tmp_path):
     with pytest.raises(UserError, match=r"b.jsonl:1: there is no column 'text'. Name another: --column."):
         texts("b.jsonl")
     (tmp_path / "bad.txt").write_bytes(b"fine\nbad \xff\n")
-    with pytest.raises(UserError, match="bad.txt after line .: the byte 0xff is not utf-8"):
+    with pytest.raises(UserError, match="bad.txt:2, offset 9: the byte 0xff is not utf-8"):
         texts("bad.txt")
