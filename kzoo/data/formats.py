@@ -1,6 +1,7 @@
 """The usual formats, each a generator of records with the place they came from: CSV, TSV, JSONL and plain text.
 
-Files whose examples are more than a row of values have parsers of their own beside this: ``kzoo.data.squad``.
+Files whose examples are more than a row of values have parsers of their own beside this: ``kzoo.data.squad`` and
+``kzoo.data.conll``.
 """
 
 import csv
@@ -23,6 +24,7 @@ SUFFIXES = {
     "jsonl": (".jsonl", ".ndjson"),
     "text": (".txt", ".text", ".md"),
     "squad": (".json",),
+    "conll": (".conll", ".iob", ".iob2", ".bio"),
 }
 
 Record = tuple[str, dict[str, Any]]  # file and line, values by the file's names of the columns
@@ -31,8 +33,10 @@ Record = tuple[str, dict[str, Any]]  # file and line, values by the file's names
 class Reading(Strict):
     """How files are read: the options of ``read``, which a config or a data set's description can state."""
 
-    format: Literal["csv", "tsv", "jsonl", "text", "squad"] | None = Field(
-        None, description="Absent: by the file's suffix. squad: questions about passages, .json or a line each."
+    format: Literal["csv", "tsv", "jsonl", "text", "squad", "conll"] | None = Field(
+        None,
+        description="Absent: by the file's suffix. squad: questions about passages, .json or a line each. conll: a "
+        "token a line with its tag.",
     )
     columns: dict[str, str] | list[str] | None = Field(
         None, description="{ours: the file's}, or the names of all columns of a file without a header line."
@@ -42,6 +46,7 @@ class Reading(Strict):
     quoting: bool | None = Field(None, description='"..." protects separators. Absent: in CSV, not in TSV.')
     encoding: str = "utf-8"
     document: Literal["line", "paragraph", "file"] = Field("line", description="What is an example of plain text.")
+    joiner: str = Field(" ", description="What stands between the tokens of CoNLL's columns in their text.")
 
     def theirs(self, name: str) -> str:
         """What the file calls a column of ours."""

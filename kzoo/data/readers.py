@@ -5,13 +5,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from kzoo.data.conll import conll
 from kzoo.data.examples import Examples
 from kzoo.data.formats import PARSERS, SUFFIXES, Reading, Record
 from kzoo.data.squad import squad
 from kzoo.errors import UserError
 from kzoo.models.sources import closest, explain
 
-ALL_PARSERS = PARSERS | {"squad": squad}
+ALL_PARSERS = PARSERS | {"squad": squad, "conll": conll}
 
 
 def read(path: str | Path, *, part: tuple[int, int] | None = None, **options: Any) -> Examples:
@@ -99,8 +100,8 @@ def _format(path: Path, reading: Reading) -> str:
         if path.suffix.lower() in suffixes:
             return name
     raise UserError(
-        f"The suffix of {path} does not tell its format. Give format: csv, tsv, jsonl (one JSON object a line), squad "
-        "or text."
+        f"The suffix of {path} does not tell its format. Give format: csv, tsv, jsonl (one JSON object a line), squad, "
+        "conll or text."
     )
 
 
