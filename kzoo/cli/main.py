@@ -26,6 +26,7 @@ from kzoo.cli import (
     launch,
     models,
     predict,
+    prepare,
     pull,
     query,
     serve,
@@ -162,6 +163,7 @@ for _command in (
     app.command(help=paragraphs(_command.__doc__ or ""))(_command)
 tokenizer.app.command(help=paragraphs(tokenizer.train.__doc__ or ""))(tokenizer.train)
 app.add_typer(tokenizer.app, name="tokenizer")
+data.app.command(help=paragraphs(prepare.prepare.__doc__ or ""))(prepare.prepare)
 data.app.command(help=paragraphs(data.tokenize.__doc__ or ""))(data.tokenize)
 data.app.command(help=paragraphs(data.verify.__doc__ or ""))(data.verify)
 app.add_typer(data.app, name="data")
