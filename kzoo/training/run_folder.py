@@ -27,7 +27,8 @@ from kzoo.training.config_file import differences, parse_yaml
 from kzoo.training.folder_lock import FolderLock
 
 # what may change between a run and its continuation: none of it changes the result
-FREE = ("logging", "output", "training.checkpoint_every", "training.keep_checkpoints", "training.validate_every")
+FREE = ("logging", "output", "training.checkpoint_every", "training.keep_checkpoints")
+FREE_UNLESS_BEST = "training.validate_every"  # which decides among what the best is chosen
 
 
 class RunFolder:
@@ -71,7 +72,7 @@ class RunFolder:
         """
         if self.config.is_file():
             old = parse_yaml(self.config.read_text(encoding="utf-8"), where=str(self.config))
-            lines = differences(_bound(old or {}), _bound(config))
+            lines = differences(*(_bound(one, _free(config)) for one in (old or {}, config)))
             if lines and not self.has_work:  # that run never came so far
                 shutil.rmtree(self.tokenizer, ignore_errors=True)
                 shutil.rmtree(self.tensorboard, ignore_errors=True)
@@ -145,11 +146,16 @@ def write_text(path: Path, text: str) -> None:
         aside.unlink(missing_ok=True)
 
 
-def _bound(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _free(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """What is free to change."""
+    return FREE if (config.get("training") or {}).get("best") else (*FREE, FREE_UNLESS_BEST)
+
+
+def _bound(config: Mapping[str, Any], free: tuple[str, ...], prefix: str = "") -> dict[str, Any]:
     """The config without what is free to change."""
     bound = {}
     for key, value in config.items():
         place = f"{prefix}{key}"
-        if place not in FREE:
-            bound[key] = _bound(value, f"{place}.") if isinstance(value, Mapping) else value
+        if place not in free:
+            bound[key] = _bound(value, free, f"{place}.") if isinstance(value, Mapping) else value
     return bound

@@ -76,3 +76,18 @@ def test_the_last_weights_stay_the_result_and_a_stop_changes_nothing(tmp_path):
 def test_mistakes(tmp_path, arguments, message):
     with pytest.raises(UserError, match=message):
         run(tmp_path, **arguments)
+
+
+def test_how_often_is_measured_may_change_unless_the_best_is_chosen_by_it(tmp_path):
+    from kzoo.training.run_folder import RunFolder
+
+    def config(**training):
+        return {"training": {"epochs": 1, "best": None, "validate_every": None} | training}
+
+    for name, best in (("free", None), ("bound", "val_loss")):
+        folder = RunFolder(tmp_path / name)
+        folder.claim(config(best=best))
+        (tmp_path / name / "checkpoints" / "step-00000001").mkdir(parents=True)
+    RunFolder(tmp_path / "free").claim(config(validate_every=5))
+    with pytest.raises(UserError, match="training.validate_every: (None|null) -> 5"):
+        RunFolder(tmp_path / "bound").claim(config(best="val_loss", validate_every=5))
