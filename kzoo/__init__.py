@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kzoo.serving.client import connect
     from kzoo.serving.export import export
     from kzoo.serving.launch import serve
+    from kzoo.tasks.answer import Answer
     from kzoo.tasks.classify import Classify
     from kzoo.tasks.embed import Embed
     from kzoo.tasks.fill_mask import FillMask
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from kzoo.tasks.load import load, load_task
     from kzoo.tasks.pretrain import Pretrain
     from kzoo.tasks.regress import Regress
+    from kzoo.tasks.tag import Tag
     from kzoo.tasks.task import Task
     from kzoo.training.evaluate import evaluate
     from kzoo.training.judging import judge
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from kzoo.training.train import train
 
 _HOMES = {
+    "Answer": "kzoo.tasks.answer",
     "Classify": "kzoo.tasks.classify",
     "Embed": "kzoo.tasks.embed",
     "FillMask": "kzoo.tasks.fill_mask",
@@ -47,6 +50,7 @@ _HOMES = {
     "Pretrained": "kzoo.checkpoints.pretrained",
     "Regress": "kzoo.tasks.regress",
     "Run": "kzoo.training.run",
+    "Tag": "kzoo.tasks.tag",
     "Task": "kzoo.tasks.task",
     "bundle": "kzoo.serving.bundle",
     "connect": "kzoo.serving.client",
@@ -76,6 +80,7 @@ _ROOMS = (
 )
 
 __all__ = [
+    "Answer",
     "Classify",
     "Embed",
     "FillMask",
@@ -84,6 +89,7 @@ __all__ = [
     "Pretrained",
     "Regress",
     "Run",
+    "Tag",
     "Task",
     "UserError",
     "__version__",

@@ -59,6 +59,18 @@ def squad(path: Path, reading: Reading) -> Iterator[Record]:
             yield where, flat(where, article, reading)
 
 
+def checked_answers(where: str, answers: Any, context: str) -> list[dict[str, Any]]:
+    """Answers as a list of ``{"text", "answer_start"}``, from that or from an object of the lists ``text`` and so on.
+
+    Raises:
+        UserError: they are something else, or one does not stand in its context where it should.
+    """
+    found = _listed(where, answers)
+    for answer in found:
+        _check_place(where, answer, context)
+    return found
+
+
 def _article(where: str, article: dict[str, Any]) -> Iterator[Record]:
     title = article.get("title", "")
     where = f"{where} ({title!r})" if title else where
@@ -118,8 +130,7 @@ def flat(where: str, entry: dict[str, Any], reading: Reading) -> dict[str, Any]:
 def _record(where: str, entry: dict[str, Any], question: str, title: str, context: str, answers: list) -> dict:
     if entry.get("is_impossible") and answers:
         raise UserError(f"{where}: is_impossible is true, and yet there are answers. Leave out one of them.")
-    for answer in answers:
-        _check_place(where, answer, context)
+    checked_answers(where, answers, context)
     return {
         "id": str(entry.get("id", "")),
         "title": title,

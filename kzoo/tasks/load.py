@@ -13,8 +13,10 @@ from kzoo.errors import UserError
 from kzoo.tasks.task import DESCRIPTION, Task
 
 TASKS = {
+    "answer": "kzoo.tasks.answer:Answer",
     "classify": "kzoo.tasks.classify:Classify",
     "regress": "kzoo.tasks.regress:Regress",
+    "tag": "kzoo.tasks.tag:Tag",
     "generate": "kzoo.tasks.generate:Generate",
     "embed": "kzoo.tasks.embed:Embed",
     "fill_mask": "kzoo.tasks.fill_mask:FillMask",

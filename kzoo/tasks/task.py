@@ -72,6 +72,8 @@ class Task:
     """Whether it needs to know where the sentences of documents begin: one a line."""
     fills_rows = False
     """Whether ``rows`` are filled up to ``max_length``, so that batches need no other length."""
+    packs_rows = False
+    """The same of the rows that it makes of ``exchanges``."""
 
     def __init__(self, pretrained: Pretrained, *, max_length: int | None = None):
         self.pretrained = pretrained
@@ -110,6 +112,14 @@ class Task:
     def targets(self, examples: Mapping[str, Any], tokens: Mapping[str, Any]) -> tuple[Any, Any]:
         """What training compares with, and its weights: each ``[W]`` or ragged ``[W, None]`` beside the tokens."""
         raise UserError(f"The task {self.name} cannot be trained yet.")
+
+    def columns_in(self, examples) -> dict[str, str]:
+        """Those of its ``columns`` that it reads in these examples; all, unless it learns from several kinds."""
+        return self.columns
+
+    def exchanges(self, examples) -> Any:
+        """Prompts with answers as ``kzoo.data.exchanges.Exchanges``, where the examples hold such, else None."""
+        return None
 
     def rows(self, documents) -> Any:
         """What of documents stands in which row, special tokens included: ``kzoo.data.spans.Spans``."""
@@ -188,10 +198,13 @@ class Task:
     def serve(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """From strings ``[B]`` to named answers: what an export traces and ``predict`` calls."""
         tokens = self.tokenize(inputs)
-        outputs = by_length(
+        return self.postprocess(self.logits(tokens), inputs, tokens)
+
+    def logits(self, tokens: Mapping[str, Any]):
+        """The model's outputs ``[W, ...]`` for rows that ``tokenize`` made, computed in chunks of like length."""
+        return by_length(
             tokens, lambda some, length: self.model(self.pack(some, length), training=False), self.model.output
         )
-        return self.postprocess(outputs, inputs, tokens)
 
     def signatures(self) -> dict[str, Signature]:
         """The entries of the exported model; the first is ``serving_default``, the plain answer."""
