@@ -38,6 +38,7 @@ class Batches:
         example_of_row: int64 ``[W]``, the example that each row came from.
         steps: batches of every epoch.
         tokens: real tokens of every epoch.
+        left_out: how many examples are in no row, by the reason.
     """
 
     def __init__(
@@ -66,7 +67,8 @@ class Batches:
         _check_rows(task, examples, self._rows, training=training)
         self.row_lengths = self._rows.row_lengths
         self.example_of_row = self._rows.example_of_row
-        if lengths is None and getattr(task, "fills_rows", False):
+        self.left_out = self._rows.left_out
+        if lengths is None and self._rows.are_filled:
             lengths = (min(task.max_length, int(self.row_lengths.max())),)
         self.lengths = buckets(
             None if lengths is None else tuple(lengths),
@@ -157,7 +159,11 @@ class TextRows:
 
     Attributes:
         row_lengths, example_of_row: see ``Batches``.
+        are_filled, left_out: see ``DocumentRows``.
     """
+
+    are_filled = False
+    left_out: Mapping[str, int] = {}
 
     def __init__(self, task: Any, examples: Examples):
         self.task = task
@@ -239,12 +245,18 @@ def _check(task: Any, examples: Examples | TokenFolder) -> None:
         if not getattr(task, "reads_documents", False):
             raise UserError(f"The task {task.name} learns from texts. {examples.source} holds token ids.")
         return
-    for name in task.columns:
+    columns = columns_in(task, examples)
+    for name in columns:
         if name not in examples:
             raise UserError(
-                f"The task {task.name} needs the columns {', '.join(task.columns)}; {examples.source} has "
+                f"The task {task.name} needs the columns {', '.join(columns)}; {examples.source} has "
                 f"{', '.join(examples)}. Say which is which: columns: {{{name}: ...}}."
             )
+
+
+def columns_in(task: Any, examples: Examples) -> Mapping[str, str]:
+    """The columns that a task reads in examples, with their kinds."""
+    return task.columns_in(examples) if hasattr(task, "columns_in") else task.columns
 
 
 def _check_rows(task: Any, examples: Examples | TokenFolder, rows: TextRows | DocumentRows, *, training: bool) -> None:
@@ -265,7 +277,7 @@ def _is_blank(task: Any, examples: Examples | TokenFolder) -> bool:
     """Whether all texts that the task reads are empty."""
     if isinstance(examples, TokenFolder):
         return False
-    columns = [examples[name] for name, kind in task.columns.items() if kind == "string"]
+    columns = [examples[name] for name, kind in columns_in(task, examples).items() if kind == "string"]
     return bool(columns) and not any(str(text).strip() for column in columns for text in column)
 
 

@@ -1,7 +1,7 @@
 """Running text as token ids: documents, and the sentences in them."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,13 @@ class Documents:
 
     def __len__(self) -> int:
         return len(self.starts)
+
+    def without(self, first: int) -> "Documents":
+        """The documents without their first id, where it is this one. Reads an id of each."""
+        filled = np.flatnonzero(self.ends > self.starts)
+        starts = np.array(self.starts, np.int64)
+        starts[filled] += self.stream.take(starts[filled]) == first
+        return replace(self, starts=starts)
 
 
 def from_texts(tokenizer, texts: Sequence[str], *, sentences: bool = False) -> Documents:

@@ -37,7 +37,7 @@ def packed(documents: Documents, length: int, *, before=(), after=()) -> Spans:
     number = np.arange(len(document)) - np.repeat(edges_of(pieces)[:-1], pieces)  # of the piece in its document
     starts = layout.edges[document] + number * (length - 1)
     ends = np.minimum(starts + length, layout.edges[document + 1])
-    block = _fitted(ends - starts, length)
+    block = fitted(ends - starts, length)
     order = np.argsort(block, kind="stable")
     starts, ends, block = starts[order], ends[order], block[order]
     span_starts, span_sizes, counts = layout.cut(starts, ends)
@@ -174,7 +174,7 @@ def composed(columns: list[Column], *, length: int, literals: np.ndarray, docume
     )
 
 
-def _fitted(sizes: np.ndarray, length: int) -> np.ndarray:
+def fitted(sizes: np.ndarray, length: int) -> np.ndarray:
     """The block of each piece, int64 ``[P]``: by best fit among neighbours, blocks numbered without gaps."""
     block = np.empty(len(sizes), np.int64)
     window = (edges_of(sizes)[:-1]) // max(WINDOW, length)

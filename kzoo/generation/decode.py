@@ -15,6 +15,7 @@ def decode(
     *,
     max_new_tokens: tf.Tensor,
     end_id: int | None,
+    sees_whole_prompt: bool = False,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Continues each prompt.
 
@@ -25,6 +26,7 @@ def decode(
         choose: from logits float32 ``[B, V]`` and the number of the step to token ids int32 ``[B]``.
         max_new_tokens: int32 ``[B]``, most tokens of each row; L is the largest.
         end_id: the token that ends a row, or None.
+        sees_whole_prompt: whether the tokens of a prompt look at one another both ways, not back only.
 
     Returns:
         The new tokens int32 ``[B, L]`` and how many of them count int32 ``[B]``; the end token is not counted, what
@@ -44,7 +46,7 @@ def decode(
     hidden, cache = decoder.step(
         prompt_ids,
         decoder.empty_cache(batch_size, num_slots),
-        attention_mask=in_prompt & (slots <= query),  # [B, P, S]
+        attention_mask=in_prompt if sees_whole_prompt else in_prompt & (slots <= query),  # [B, P or 1, S]
         positions=tf.range(prompt_length)[None, :],
         key_positions=key_positions,
         slot=tf.constant(0),

@@ -21,6 +21,12 @@ def same_document(document_ids):
     return ops.expand_dims(document_ids, 2) == ops.expand_dims(document_ids, 1)
 
 
+def prefix(prefix_mask):
+    """The tokens of a prompt look at one another both ways: ``[B, T]`` to boolean ``[B, T, T]``."""
+    within = ops.cast(prefix_mask, "bool")
+    return ops.logical_and(ops.expand_dims(within, 2), ops.expand_dims(within, 1))
+
+
 def window(positions, key_positions, size):
     """Tokens fewer than ``size`` positions apart: ``[B, T]`` and ``[B, S]`` (B may be 1) to boolean ``[B, T, S]``."""
     distance = ops.expand_dims(positions, 2) - ops.expand_dims(key_positions, 1)

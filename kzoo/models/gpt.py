@@ -101,6 +101,11 @@ class Decoder(keras.Model):
         if "document_ids" in inputs:
             mask = ops.logical_and(mask, masks.same_document(inputs["document_ids"]))  # [B, T, T]
             positions = ops.sum(ops.cast(mask, "int32"), axis=2) - 1  # [B, T], the place within the document
+        if "prefix_mask" in inputs:
+            prefix = masks.prefix(inputs["prefix_mask"])
+            if "document_ids" in inputs:
+                prefix = ops.logical_and(prefix, masks.same_document(inputs["document_ids"]))
+            mask = ops.logical_or(mask, prefix)  # [B, T, T]
         x = self.dropout(self._embed(token_ids, positions), training=training)
         yield x
         mask = ops.logical_and(mask, masks.padding(inputs["padding_mask"]))  # [B, T, T]
@@ -121,7 +126,8 @@ class Decoder(keras.Model):
             inputs: ``token_ids`` integers ``[B, T]``, ``padding_mask`` integer or boolean ``[B, T]`` (true for real
                 tokens, which stand on the left) and, where a row holds several documents, ``document_ids`` integers
                 ``[B, T]``: a token looks at those of its own number only, and positions count from its document's
-                first token on. Each document is read as if it stood alone.
+                first token on. Each document is read as if it stood alone. Where prompts are seen as a whole,
+                ``prefix_mask`` ``[B, T]``: the tokens marked look at one another both ways (within their document).
             training: whether dropout is on.
 
         Returns:

@@ -1,6 +1,6 @@
 """One turn of a chat inside the graph: a user's text, framed as the model's chat template frames it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import tensorflow as tf
 
@@ -17,7 +17,7 @@ _WHITE_SPACE = r"[\t-\r\x1c-\x20\x{85}\p{Z}]+"  # what Python's strip takes
 class Turn:
     """What a template writes around a user's text: ``before + ids(head + text + tail) + after``.
 
-    Special tokens of the template are ids; what looks like one in the text stays text, so that nobody can write
+    Special tokens of a chat template are ids; what looks like one in the text stays text, so that nobody can write
     himself another role. The ordinary text next to the user's, ``head`` and ``tail``, is tokenized with it, for its
     letters may join.
 
@@ -28,6 +28,7 @@ class Turn:
         after: ids behind, the first of which is a special token.
         strips: whether the template takes white space from both ends of the text.
         end_id: the token that ends an assistant's answer, or None when the template writes none.
+        reads_special: whether special tokens written in the text are read as such.
     """
 
     before: tuple[int, ...]
@@ -36,29 +37,51 @@ class Turn:
     after: tuple[int, ...]
     strips: bool
     end_id: int | None
+    reads_special: bool = False
 
     def length(self, tokenizer: Tokenizer) -> int:
         """How many tokens stand around a text."""
-        inside = tokenizer.tokenize([self.head, self.tail], special_tokens_in_text=False).ids
+        inside = tokenizer.tokenize([self.head, self.tail], special_tokens_in_text=self.reads_special).ids
         return len(self.before) + int(inside.flat_values.shape[0]) + len(self.after)
 
-    def tokenize(self, tokenizer: Tokenizer, texts: tf.Tensor, max_length: int) -> tf.RaggedTensor:
-        """Ids, ragged int32 ``[B, None]``, of texts ``[B]``; of a text that is too long the end is kept.
+    def tokenize(
+        self, tokenizer: Tokenizer, texts: tf.Tensor, max_length: int, *, cut: str = "start"
+    ) -> tf.RaggedTensor:
+        """Ids, ragged int32 ``[B, None]``, of texts ``[B]``.
 
-        Where the template's own tokens leave no room, nothing of the text is left, and the row is longer.
+        Of a text that is too long the ``cut`` side ("start" or "end") is left out. Where the template's own tokens
+        leave no room, nothing of the text is left, and the row is longer.
         """
         if self.strips:
             texts = tf.strings.regex_replace(texts, f"^{_WHITE_SPACE}|{_WHITE_SPACE}$", "")
-        tokens = tokenizer.tokenize(tf.strings.join([self.head, texts, self.tail]), special_tokens_in_text=False)
+        tokens = tokenizer.tokenize(
+            tf.strings.join([self.head, texts, self.tail]), special_tokens_in_text=self.reads_special
+        )
         lengths = tokens.ids.row_lengths()
         room = tf.maximum(max_length - len(self.before) - len(self.after), 0)
-        surplus = lengths - tf.cast(room, lengths.dtype)  # [B], of tokens
-        of_head = tf.reduce_sum(tf.cast(tokens.starts < len(self.head), lengths.dtype), axis=1)  # [B]
+        surplus = tf.maximum(lengths - tf.cast(room, lengths.dtype), 0)  # [B], of tokens
+        if cut == "end":
+            valid = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8")
+            edge = len(self.head) + tf.strings.length(valid, unit="UTF8_CHAR")  # [B], in code points
+            of_tail = tf.reduce_sum(tf.cast(tokens.ends > edge[:, tf.newaxis], lengths.dtype), axis=1)
+            first = tf.maximum(lengths - of_tail - surplus, 0)
+        else:
+            first = tf.reduce_sum(tf.cast(tokens.starts < len(self.head), lengths.dtype), axis=1)  # those of the head
         place = tf.ragged.range(lengths)
-        kept = (place < of_head[:, tf.newaxis]) | (place >= (of_head + tf.maximum(surplus, 0))[:, tf.newaxis])
+        kept = (place < first[:, tf.newaxis]) | (place >= (first + surplus)[:, tf.newaxis])
         ids = tf.ragged.boolean_mask(tokens.ids, kept)
         rows = ids.nrows()
         return tf.concat([_repeated(self.before, rows), ids, _repeated(self.after, rows)], axis=1)
+
+    def around(self, head: str, tail: str) -> "Turn":
+        """The same with more ordinary text around the user's; then its white space stays as it is."""
+        if not head and not tail:
+            return self
+        return replace(self, head=self.head + head, tail=tail + self.tail, strips=False)
+
+
+PLAIN = Turn((), "", "", (), strips=False, end_id=None, reads_special=True)
+"""Nothing around a text."""
 
 
 def _repeated(ids: tuple[int, ...], rows) -> tf.Tensor:

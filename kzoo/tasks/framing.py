@@ -102,7 +102,7 @@ def frame_pair(
     room = _room(max_length, len(template.before) + len(template.between) + len(template.after))
     pair = [tokenizer.tokenize(first), tokenizer.tokenize(second)]
     kept = _kept(pair[0].ids.row_lengths(), pair[1].ids.row_lengths(), room, truncation)
-    pair = [Tokens(*(_cut(one, lengths) for one in tokens)) for tokens, lengths in zip(pair, kept, strict=True)]
+    pair = [Tokens(*(cut(one, lengths) for one in tokens)) for tokens, lengths in zip(pair, kept, strict=True)]
     num_rows = pair[0].ids.nrows(out_type=tf.int32)
 
     def joined(one, other, real: bool) -> tf.RaggedTensor:
@@ -137,9 +137,8 @@ def frame_pair(
     return columns | {"row": tf.range(num_rows)}
 
 
-def begin(tokenizer: Tokenizer, ids: tf.RaggedTensor) -> tf.RaggedTensor:
-    """Puts the special tokens that begin a text before ids ``[B, None]``, unless a row begins with them already."""
-    before = tokenizer.template.before
+def begin(before: Sequence[int], ids: tf.RaggedTensor) -> tf.RaggedTensor:
+    """Puts the tokens that begin a text before ids ``[B, None]``, unless a row begins with them already."""
     if not before:
         return ids
     count = len(before)
@@ -147,7 +146,7 @@ def begin(tokenizer: Tokenizer, ids: tf.RaggedTensor) -> tf.RaggedTensor:
     firsts = tf.pad(firsts, [[0, 0], [0, count]], constant_values=-1)[:, :count]
     begun = tf.reduce_all(firsts == tf.constant(before, ids.dtype), axis=1)  # [B]
     num_rows = ids.nrows(out_type=tf.int32)
-    return tf.concat([_cut(_column(before, num_rows, True), tf.where(begun, 0, count)), ids], axis=1)
+    return tf.concat([cut(_column(before, num_rows, True), tf.where(begun, 0, count)), ids], axis=1)
 
 
 def _room(max_length: int, num_special: int) -> int:
@@ -169,7 +168,7 @@ def _column(ids: Sequence[int], num_rows: tf.Tensor, real: bool) -> tf.RaggedTen
     return tf.RaggedTensor.from_tensor(tf.tile(row, [num_rows, 1]))
 
 
-def _cut(ragged: tf.RaggedTensor, lengths: tf.Tensor) -> tf.RaggedTensor:
+def cut(ragged: tf.RaggedTensor, lengths: tf.Tensor) -> tf.RaggedTensor:
     """The first tokens of each row, so many as ``lengths`` [B] says."""
     starts = ragged.row_starts()
     return tf.gather(ragged.values, tf.ragged.range(starts, starts + tf.cast(lengths, starts.dtype)))

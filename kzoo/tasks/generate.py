@@ -1,18 +1,23 @@
 """Continuing a text, or answering one turn of a chat: greedy or sampled."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from kzoo.data import packing
+from kzoo.data.examples import Examples
+from kzoo.data.exchanges import LEARNED, NUMBER, PREFIX, Exchanges
 from kzoo.errors import UserError
 from kzoo.generation import sampling
 from kzoo.generation.decode import decode
 from kzoo.models.gpt import LanguageModel
-from kzoo.tasks.chat import read_turn
-from kzoo.tasks.framing import begin, dense, fill_empty, start_id
+from kzoo.tasks.chat import PLAIN, read_turn
+from kzoo.tasks.conversations import read_conversations
+from kzoo.tasks.framing import begin, cut, dense, fill_empty, start_id
+from kzoo.tasks.pairs import read_pairs
 from kzoo.tasks.task import Signature, Task
 
 # B texts, T length, V vocabulary
@@ -25,9 +30,19 @@ KNOBS = {
     "seed": (tf.int32, "the same seed gives the same text"),
 }
 
+LEARNS_FROM: dict[str, dict[str, str]] = {
+    "text": {"text": "string"},
+    "pairs": {"prompt": "string", "answer": "string"},
+    "conversations": {"messages": "list"},
+}
+"""Columns of the examples, by what they are."""
+
 
 class Generate(Task):
     """Continues a prompt, or answers it as the model's chat template frames it.
+
+    It learns from what the examples hold: running text (``text``); answers to prompts (``prompt`` and ``answer``), each
+    framed as a request is; or conversations (``messages``), of which it learns what the assistant says.
 
     Args:
         pretrained: what ``kzoo.load`` or ``kzoo.fresh`` returned; a GPT-style model.
@@ -42,11 +57,22 @@ class Generate(Task):
         crosses_documents: how training fills its blocks. False: with whole documents where they fit, each read as if
             it stood alone: attention does not cross into another, and positions begin anew. True: with all documents
             joined end to end, as GPT-2 was trained; a token looks at what precedes it, in whatever document.
+        prompt_template: text around every prompt, in training and in requests: "{prompt}\n\nTL;DR:".
+        prompt_cut: which side of a prompt that is too long is left out, "start" or "end"; the template stays.
+        prefix_attention: whether the tokens of a prompt look at one another both ways (a prefix language model, Raffel
+            et al. 2020, section 3.2.1). A model that was pretrained looking back only has to learn it.
+        begins_with_end_token: whether documents in training and prompts in requests begin with the token that ends
+            texts, where the tokenizer's template puts none before them (GPT-2's). Then the first word of a document is
+            learned, too, and an empty prompt is where a text begins. For models that are trained with it from the
+            start: published ones of the kind are asked without it, and what stands at the first position is not theirs
+            to choose anew. Joined documents (``crosses_documents``) learn their first words in any case.
+        packs_rows: whether training fills its blocks with several answers or conversations, each read as if it stood
+            alone. By default each has a row of its own.
 
     Raises:
         UserError: the model is not a decoder or has no chat template, or a length does not fit it.
 
-    Answers: ``text`` string ``[B]``, the continuation without the prompt. Of a prompt that is too long the end is kept.
+    Answers: ``text`` string ``[B]``, the continuation without the prompt.
     """
 
     name = "generate"
@@ -66,12 +92,19 @@ class Generate(Task):
         chat: bool | None = None,
         system: str | None = None,
         crosses_documents: bool = False,
+        prompt_template: str | None = None,
+        prompt_cut: str = "start",
+        prefix_attention: bool = False,
+        begins_with_end_token: bool = False,
+        packs_rows: bool = False,
     ):
         if not pretrained.is_decoder:
             raise UserError(f"generate needs a GPT-style model. {pretrained.source} is {pretrained.family.MODEL_TYPE}.")
         self.defaults = {"temperature": float(temperature), "top_k": int(top_k), "top_p": float(top_p), "seed": 0}
         self._complete: Callable | None = None
         self.crosses_documents = crosses_documents
+        self.prefix_attention, self.packs_rows = prefix_attention, packs_rows
+        self.begins_with_end_token = begins_with_end_token
         super().__init__(pretrained, max_length=max_length)
         self.max_new_tokens = max_new_tokens or min(128, self.max_length // 2)
         if not 0 < self.max_new_tokens < self.max_length:
@@ -84,11 +117,16 @@ class Generate(Task):
             raise UserError("A system text belongs to a chat. Received one with chat=False.")
         self.system = system
         self.turn = read_turn(self.tokenizer, system) if chat or system is not None else None
-        around = self.turn.length(self.tokenizer) if self.turn is not None else 0
+        if prompt_cut not in ("start", "end"):
+            raise UserError(f"prompt_cut must be start or end. Received {prompt_cut!r}.")
+        self.prompt_template, self.prompt_cut = prompt_template, prompt_cut
+        head, tail = _around(prompt_template)
+        self.frame = (self.turn or PLAIN).around(head, tail)
+        around = self.frame.length(self.tokenizer)
         if around >= self.max_length - self.max_new_tokens:
             raise UserError(
-                f"The chat template writes {around} tokens around a text, which leave no room "
-                f"for it in max_length={self.max_length} with max_new_tokens={self.max_new_tokens}."
+                f"The {'chat' if self.turn else 'prompt'} template writes {around} tokens around a text, which leave "
+                f"no room for it in max_length={self.max_length} with max_new_tokens={self.max_new_tokens}."
             )
 
     def build(self, backbone):
@@ -101,51 +139,139 @@ class Generate(Task):
         return self.tokenizer.special_ids.get("eos")
 
     @property
+    def start_ids(self) -> tuple[int, ...]:
+        """The tokens with which a document and a prompt begin that is no chat."""
+        before = tuple(self.tokenizer.template.before)
+        return (self.end_id,) if self.begins_with_end_token and not before and self.end_id is not None else before
+
+    @property
     def stop_id(self) -> int | None:
         """The token that ends an answer, or None."""
         return self.end_id if self.turn is None or self.turn.end_id is None else self.turn.end_id
 
     def tokenize(self, inputs):
-        """Documents (``text``, for training) get the end token behind them; prompts (``prompt``) keep their end.
+        """Rows of documents (``text``), of prompts (``prompt``), or of prompts with their answers (and ``answer``).
 
-        Both begin as the tokenizer's template says.
+        Prompts and documents begin with ``start_ids``; documents and answers get the end token behind them. Prompts
+        keep ``max_length - max_new_tokens`` tokens, whether they have an answer or not, answers what is left of
+        ``max_length``.
+
+        Returns:
+            As ``Task.tokenize``, without offsets; with answers also ``learned`` ragged int32 ``[B, None]``: 1 for their
+            tokens.
         """
         if "text" in inputs:
-            ids = begin(self.tokenizer, self.tokenizer.tokenize(inputs["text"]).ids)
-            if self.end_id is not None:
-                ids = tf.concat([ids, tf.fill([ids.nrows(), 1], self.end_id)], axis=1)
+            ids = begin(self.start_ids, self.tokenizer.tokenize(inputs["text"]).ids)
+            ids = tf.concat([ids, self._ends(ids, self.end_id)], axis=1)
             return {"token_ids": ids, "row": tf.range(ids.nrows(out_type=tf.int32))}
+        ids = self._prompts(inputs["prompt"])
+        if "answer" not in inputs:
+            return {"token_ids": ids, "row": tf.range(ids.nrows(out_type=tf.int32))}
+        answers = self.tokenizer.tokenize(inputs["answer"], special_tokens_in_text=self.turn is None).ids
+        answers = tf.concat([answers, self._ends(answers, self.stop_id)], axis=1)
+        answers = cut(answers, tf.minimum(answers.row_lengths(), self.max_length - ids.row_lengths()))
+        return {
+            "token_ids": tf.concat([ids, answers], axis=1),
+            "learned": tf.concat([tf.zeros_like(ids), tf.ones_like(answers)], axis=1),
+            "row": tf.range(ids.nrows(out_type=tf.int32)),
+        }
+
+    def _prompts(self, prompts):
+        """Ids of prompts ``[B]`` in their frame, ragged int32 ``[B, None]``; what is too long is cut."""
         longest = self.max_length - self.max_new_tokens
-        if self.turn is not None:
-            ids = self.turn.tokenize(self.tokenizer, inputs["prompt"], longest)
-        else:
-            room = longest - len(self.tokenizer.template.before)
-            ids = begin(self.tokenizer, self.tokenizer.tokenize(inputs["prompt"]).ids[:, -room:])
-        ids = fill_empty(ids, start_id(self.tokenizer))  # an empty prompt starts where a new text would
-        return {"token_ids": ids, "row": tf.range(ids.nrows(out_type=tf.int32))}
+        before = () if self.turn is not None else self.start_ids
+        ids = self.frame.tokenize(self.tokenizer, prompts, longest - len(before), cut=self.prompt_cut)
+        return fill_empty(begin(before, ids), start_id(self.tokenizer))  # an empty one starts where a new text would
+
+    @staticmethod
+    def _ends(ids, end_id: int | None):
+        """The end token for each row of ids, int32 ``[B, 1]``, or ``[B, 0]``."""
+        ends = [] if end_id is None else [end_id]
+        return tf.tile(tf.constant([ends], tf.int32, shape=(1, len(ends))), [ids.nrows(), 1])
+
+    def columns_in(self, examples):
+        """The columns of the one kind of examples that these are; see ``LEARNS_FROM``."""
+        found = [columns for columns in LEARNS_FROM.values() if all(name in examples for name in columns)]
+        if len(found) == 1:
+            return found[0]
+        several = "two kinds of examples" if found else "none of them"
+        raise UserError(
+            "generate learns from the column text, from prompt and answer, or from messages. "
+            f"{examples.source} has {several}: {', '.join(examples)}. Say which columns are meant: "
+            "columns: {prompt: ..., answer: ...}."
+        )
+
+    def exchanges(self, examples: Examples) -> Exchanges | None:
+        """Prompts with answers, or conversations, as token ids; None of running text."""
+        columns = self.columns_in(examples)
+        if "text" in columns:
+            return None
+        if self.crosses_documents:
+            raise UserError("crosses_documents is for running text: answers never look into another row's. Leave it.")
+        if "prompt" in columns:
+            return read_pairs(self, examples)
+        if self.turn is None:
+            raise UserError(
+                "Messages are learned as the model's chat template frames them, and prompts are to be framed alike: "
+                "give the task chat=True (task: {options: {chat: true}})."
+            )
+        if self.prompt_template is not None:
+            raise UserError("prompt_template is for prompts with answers; messages are framed by the chat template.")
+        return read_conversations(
+            self.tokenizer,
+            examples["messages"].tolist(),
+            max_length=self.max_length,
+            system=self.system,
+            cut=self.prompt_cut,
+            source=examples.source,
+        )
 
     def targets(self, examples, tokens):
-        """The next token of each position, ragged ``[W, None]``; the last one has none and weighs 0."""
+        """The next token of each position, ragged ``[W, None]``; the last one has none and weighs 0.
+
+        With ``learned`` among the tokens those that precede no such token weigh 0, too.
+        """
         ids = tokens["token_ids"]
         following = tf.concat([ids[:, 1:], tf.zeros_like(ids[:, :1])], axis=1)
-        weights = tf.concat([tf.ones_like(ids[:, 1:], tf.float32), tf.zeros_like(ids[:, :1], tf.float32)], axis=1)
-        return following, weights
+        learned = tokens.get("learned", tf.ones_like(ids))
+        weights = tf.concat([learned[:, 1:], tf.zeros_like(ids[:, :1])], axis=1)
+        return following, tf.cast(weights, tf.float32)
+
+    def pack(self, tokens, length):
+        """As ``Task.pack``; with ``prefix_attention`` and ``learned`` also ``prefix_mask``: 1 before the first such."""
+        features = super().pack(tokens, length)
+        if self.prefix_attention and "learned" in tokens:
+            not_learned = 1 - dense(tokens["learned"], length, 1)
+            features["prefix_mask"] = tf.math.cumprod(not_learned, axis=1)
+        return features
 
     def rows(self, documents):
-        """Blocks of ``max_length``, each document between the tokens that begin and end one."""
-        pack = packing.joined if self.crosses_documents else packing.packed
-        after = () if self.end_id is None else (self.end_id,)
-        return pack(documents, self.max_length, before=self.tokenizer.template.before, after=after)
+        """Blocks of ``max_length``, each document between the tokens that begin and end one.
+
+        Of documents that are joined each one's first token is predicted from the end of that before it.
+        """
+        before, after = self.start_ids, () if self.end_id is None else (self.end_id,)
+        if self.crosses_documents:
+            spans = packing.joined(documents, self.max_length, before=self.tokenizer.template.before, after=after)
+        else:
+            if before != tuple(self.tokenizer.template.before):
+                documents = documents.without(before[0])
+            spans = packing.packed(documents, self.max_length, before=before, after=after)
+        return replace(spans, tags=NUMBER * spans.tags + LEARNED)
 
     def prepare(self, tokens, length, is_real, keys):
-        """Blocks and the next token of each position; the last one of a document has none and weighs 0."""
-        features = self.pack(tokens, length)
-        documents = dense(tokens["tags"], length)  # [B, T], 0 for padding
+        """Rows and the next token of each position; it weighs 0 where it is another document's or not to be learned."""
+        features = self.pack({"token_ids": tokens["token_ids"]}, length)
+        tags = dense(tokens["tags"], length)  # [B, T], 0 for padding; see kzoo.data.exchanges
+        documents = tags // NUMBER
         if not self.crosses_documents:
             features["document_ids"] = documents
+        if self.prefix_attention:
+            features["prefix_mask"] = tf.bitwise.bitwise_and(tags, PREFIX) // PREFIX
         targets, _ = self.targets({}, tokens)
         is_same = tf.pad(documents[:, 1:] == documents[:, :-1], [[0, 0], [0, 1]])
-        weights = tf.cast(is_same & (documents > 0), tf.float32) * is_real[:, tf.newaxis]
+        is_learned = tf.pad(tf.bitwise.bitwise_and(tags, LEARNED)[:, 1:] > 0, [[0, 0], [0, 1]])
+        weights = tf.cast(is_same & is_learned, tf.float32) * is_real[:, tf.newaxis]
         return features, dense(targets, length), weights
 
     def postprocess(self, outputs, inputs, tokens):
@@ -173,6 +299,7 @@ class Generate(Task):
             lambda logits, step: sampling.choose(logits, step, **knobs),
             max_new_tokens=tf.minimum(each_row(max_new_tokens), self.max_new_tokens),
             end_id=self.stop_id,
+            sees_whole_prompt=self.prefix_attention,
         )
         answers = tf.RaggedTensor.from_tensor(new_ids, counts)[:batch_size]
         return self.postprocess(answers, {"prompt": prompt}, tokens)
@@ -227,12 +354,25 @@ class Generate(Task):
         return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
 
     def options(self):
+        names = ("crosses_documents", "prompt_template", "prefix_attention", "begins_with_end_token", "packs_rows")
+        given = {name: getattr(self, name) for name in names}
         return super().options() | {
             "max_new_tokens": self.max_new_tokens,
             **{name: self.defaults[name] for name in ("temperature", "top_k", "top_p")},
             **({"chat": True, "system": self.system} if self.turn is not None else {}),
-            **({"crosses_documents": True} if self.crosses_documents else {}),
+            **{name: value for name, value in given.items() if value},
+            **({"prompt_cut": self.prompt_cut} if self.prompt_cut != "start" else {}),
         }
 
     def example_inputs(self):
         return {"prompt": ["Once upon a time" if self.turn is None else "What is the capital of France?"]}
+
+
+def _around(template: str | None) -> tuple[str, str]:
+    """What stands before and behind the prompt."""
+    if template is None:
+        return "", ""
+    if not isinstance(template, str) or template.count("{prompt}") != 1:
+        raise UserError(f"prompt_template must hold {{prompt}} once, where the prompt goes. Received {template!r}.")
+    head, _, tail = template.partition("{prompt}")
+    return head, tail

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from kzoo.checkpoints.peft import FOLDER, load_adapter
 from kzoo.data.batching import Batches
+from kzoo.data.document_rows import spoken
 from kzoo.data.token_folder import as_examples
 from kzoo.errors import UserError
 from kzoo.models import lora
@@ -151,6 +152,8 @@ def _fit(
     say(strategies.describe(strategy))
     check_divides(training.batch_size, strategy.num_replicas_in_sync, training.accumulate)
     batches = Batches(task, train, batch_size=training.batch_size, training=True, seed=training.seed)
+    if batches.left_out:
+        say(f"Left out: {spoken(batches.left_out)}.")
     if own_rows:
         batches.join(team.gather)
     epochs, total = length_of(training, batches.steps)

@@ -8,6 +8,7 @@ import tensorflow as tf
 import kzoo
 from kzoo import tokenizers
 from kzoo.checkpoints.pretrained import fresh
+from kzoo.data.batching import Batches
 from kzoo.errors import UserError
 from kzoo.tasks.generate import KNOBS
 from kzoo.tasks.load import load_task
@@ -174,6 +175,25 @@ def test_documents_end_with_the_end_token_and_predict_their_next_token(task):
     assert weights.to_list() == [[1.0] * len(words) + [0.0], [0.0]]
 
 
+def test_by_choice_documents_and_prompts_begin_with_the_end_token():
+    task = kzoo.Generate(tiny.gpt2(num_layers=1), max_new_tokens=8, begins_with_end_token=True)
+    texts = ["a good film", "", "<|endoftext|>a good film"]
+    words = task.tokenizer.tokenize(["a good film"]).ids[0].numpy().tolist()
+    documents = task.tokenize({"text": tf.constant(texts)})["token_ids"].to_list()
+    assert documents == [[270, *words, 270], [270, 270], [270, *words, 270]]
+    prompts = task.tokenize({"prompt": tf.constant([*texts, "bad " * 40])})["token_ids"].to_list()
+    assert prompts[:3] == [[270, *words], [270], [270, *words]]
+    assert len(prompts[3]) == 24 and prompts[3][0] == 270
+    found = []
+    for features, targets, weights in Batches(task, {"text": texts}, batch_size=1, training=False).dataset():
+        for ids, row, weight in zip(features["token_ids"].numpy(), targets.numpy(), weights.numpy(), strict=True):
+            found += [(one, after) for one, after, real in zip(ids, row, weight, strict=True) if real]
+    pairs = [pair for ids in documents for pair in zip(ids[:-1], ids[1:], strict=True)]
+    assert sorted(found) == sorted(pairs)
+    assert task.rebuild().begins_with_end_token
+    assert kzoo.Generate(task.pretrained, begins_with_end_token=True, crosses_documents=True).start_ids == (270,)
+
+
 def test_documents_and_prompts_begin_as_the_tokenizer_s_template_says(tmp_path):
     tiny.write_gpt2_tokenizer(tmp_path)
     config = json.loads((tmp_path / "tokenizer_config.json").read_text()) | {"add_bos_token": True}
@@ -189,8 +209,9 @@ def test_documents_and_prompts_begin_as_the_tokenizer_s_template_says(tmp_path):
     assert task.tokenizer.detokenize(prompts).numpy()[2].endswith(b"bad a good film")
 
 
-def test_plain_keras_fit_learns_a_text():
-    task = kzoo.Generate(tiny.gpt2(num_layers=1), max_new_tokens=8)
+@pytest.mark.parametrize("begins", [False, True])
+def test_plain_keras_fit_learns_a_text(begins):
+    task = kzoo.Generate(tiny.gpt2(num_layers=1), max_new_tokens=8, begins_with_end_token=begins)
     tokens = task.tokenize({"text": tf.constant(["the film was good", "a bad film"])})
     targets, weights = (value.to_tensor(shape=[None, 24]) for value in task.targets({}, tokens))
     data = tf.data.Dataset.from_tensors((task.pack(tokens, 24), targets, weights))
@@ -198,8 +219,9 @@ def test_plain_keras_fit_learns_a_text():
         keras.optimizers.Adam(0.01), loss=task.loss(), weighted_metrics=task.metrics(), jit_compile=False
     )
     history = task.model.fit(data.repeat(30), epochs=2, verbose=0).history
-    assert history["accuracy"][1] > 0.9 > history["accuracy"][0]
+    assert history["accuracy"][1] > (0.8 if begins else 0.9) > history["accuracy"][0]  # of two beginnings one is wrong
     assert served(task, ["the film", "a"]) == [" was good", " bad film"]
+    assert not begins or served(task, [""])[0] in ("the film was good", "a bad film")
 
 
 def test_saved_and_loaded(task, tmp_path):
