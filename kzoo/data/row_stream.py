@@ -21,7 +21,8 @@ def files_of(path: Path, reading: Reading) -> list[Path]:
     """The file, or a folder's files in the order of their names. UserError when the folder has none."""
     if not path.is_dir():
         return [path]
-    known = SUFFIXES[reading.format] if reading.format else tuple(sum(SUFFIXES.values(), ()))
+    usual = [suffix for name, these in SUFFIXES.items() for suffix in these if name != "squad"]  # .json is much else
+    known = SUFFIXES[reading.format] if reading.format else tuple(usual)
     files = sorted(file for file in path.iterdir() if file.is_file() and file.suffix.lower() in known)
     if not files:
         raise UserError(f"The folder {path} holds no files that end in {', '.join(known)}.")
@@ -44,6 +45,8 @@ def stream_records(path: Path, reading: Reading) -> Iterator[Record]:
         yield from plain_text(path, reading) if reading.document == "file" else _documents(path, reading)
     elif kind == "jsonl":
         yield from json_lines(path, reading, lines=(line for _, line in stream_lines(path, reading)))
+    elif kind not in ("csv", "tsv"):
+        raise UserError(f"{path} is {kind}, not csv, tsv, jsonl or text, which can be streamed.")
     else:
         separator = "," if kind == "csv" else "\t"
         yield from table(path, reading, separator=separator, lines=(line for _, line in stream_lines(path, reading)))

@@ -22,7 +22,7 @@ class Normalization(Strict):
     whitespace: Literal["lines", "collapse", "keep"] = Field(
         "lines",
         description="lines: \\r\\n becomes \\n, nothing stands at the end of a line, no two empty lines follow each "
-        "other. collapse: also, any run of white space within a line becomes one space.",
+        "other. collapse: also, a run of white space in a line becomes one space, and none begins a line.",
     )
     mojibake: bool = Field(False, description="Mend text that was decoded wrongly (Ã¼ for ü), by ftfy.")
     html: Literal["keep", "entities", "strip"] = Field(
@@ -106,12 +106,13 @@ GOPHER = {
 
 
 class LanguageFilter(Strict):
-    """Documents in other languages are dropped, by py3langid."""
+    """Documents that are in other languages are dropped, by py3langid."""
 
     identify: bool = Field(False, description="Count languages in the report even when none is asked for.")
     keep: list[str] = Field([], description="ISO 639 codes: en, de, ... Empty: all.")
     among: list[str] = Field([], description="Languages to choose from. Empty: the 130 and more that the model knows.")
-    least_probability: float = Field(0.0, ge=0, le=1, description="Below it, the language counts as unknown (und).")
+    least_probability: float = Field(0.3, ge=0, le=1, description="Below it, the language counts as unknown (und).")
+    unknown: Literal["keep", "drop"] = Field("keep", description="Documents whose language is unknown.")
     least_characters: int = Field(40, ge=1, description="Shorter texts are not judged, and kept.")
 
     @property

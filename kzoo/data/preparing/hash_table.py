@@ -1,7 +1,5 @@
 """A table from 64-bit hashes to document numbers in numpy arrays: 12 bytes an entry, not the 150 of a dict."""
 
-from collections.abc import Iterable
-
 import numpy as np
 
 ABSENT = -1
@@ -47,10 +45,6 @@ class HashTable:
         if self._held > _FULL * len(self._hashes):
             self._grow()
         return ABSENT
-
-    def present(self, keys: Iterable[int]) -> list[int]:
-        """The numbers of hashes, -1 where there is none."""
-        return [self.get(key) for key in keys]
 
     def _place(self, key: int) -> int:
         hashes, mask = self._hashes, len(self._hashes) - 1

@@ -65,7 +65,7 @@ def _tidy(text: str) -> str:
 
 
 def _collapsed(text: str) -> str:
-    return _tidy(_RUNS.sub(" ", text)).strip()
+    return _tidy("\n".join(line.strip() for line in _RUNS.sub(" ", text).split("\n")))
 
 
 def _one_paragraph(text: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from kzoo.data.formats import Record
 from kzoo.data.preparing.config import Preparation
 from kzoo.data.preparing.filters import Filter
-from kzoo.data.preparing.language import UNKNOWN, LanguageIdentifier
+from kzoo.data.preparing.language import SHORT, UNKNOWN, LanguageIdentifier
 from kzoo.data.preparing.near_duplicates import Signatures, words_of
 from kzoo.data.preparing.normalizing import changes
 from kzoo.data.preparing.redaction import Redactor
@@ -105,7 +105,8 @@ class Work:
             made.measure = f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
         elif self._identify:
             made.language = self._identify(made.text)
-            if self._languages.keep and made.language not in [*self._languages.keep, "short"]:
+            kept = [*self._languages.keep, SHORT, *([UNKNOWN] if self._languages.unknown == "keep" else [])]
+            if self._languages.keep and made.language not in kept:
                 made.dropped = "language"
                 made.measure = "not sure enough" if made.language == UNKNOWN else made.language
 

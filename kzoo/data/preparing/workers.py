@@ -18,7 +18,7 @@ from kzoo.errors import UserError
 
 Done = Callable[[Iterable[Sequence[Record]], bool, bool], Iterator[list[Outcome]]]
 
-_ROWS, _CHARACTERS = 4096, 1 << 19
+_ROWS, _CHARACTERS = 1024, 1 << 19
 
 
 def in_batches(records: Iterable[Record], column: str) -> Iterator[list[Record]]:
@@ -27,7 +27,8 @@ def in_batches(records: Iterable[Record], column: str) -> Iterator[list[Record]]
     held = 0
     for record in records:
         batch.append(record)
-        held += len(record[1].get(column) or "")
+        text = record[1].get(column)
+        held += len(text) if isinstance(text, str | list) else 1
         if held >= _CHARACTERS or len(batch) >= _ROWS:
             yield batch
             batch, held = [], 0
