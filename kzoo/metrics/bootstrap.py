@@ -1,6 +1,6 @@
 """Intervals of figures that have no formula for theirs: measure again on examples drawn with replacement."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -65,6 +65,37 @@ def bootstrap_counts(
         raise ValueError("counts must hold at least one example. Received none.")
     drawn = np.random.default_rng(seed).multinomial(total, counts.reshape(-1) / total, size=resamples)
     return percentiles(statistic(drawn.reshape(resamples, *counts.shape)), confidence)
+
+
+def bootstrap_groups(
+    values: ArrayLike,
+    groups: Sequence[Hashable],
+    *,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """The same for a mean over examples of which some belong together, as questions about one text do.
+
+    Whole groups are drawn with replacement (Davison and Hinkley 1997, section 3.8): examples of a group resemble one
+    another, and an interval that takes them for independent ones is too narrow.
+
+    Args:
+        values: of the examples ``[N]``.
+        groups: what each example belongs to.
+        resamples: how many times the mean is taken, R.
+        confidence: the share of resamples inside.
+        seed: the same one gives the same interval.
+    """
+    array = np.asarray(values, np.float64)
+    if len(groups) != len(array) or not len(array):
+        raise ValueError(f"Each value needs its group, and there must be one. Received {len(array)}, {len(groups)}.")
+    numbers: dict[Hashable, int] = {}
+    member = np.array([numbers.setdefault(group, len(numbers)) for group in groups])
+    sums, counts = np.bincount(member, weights=array), np.bincount(member)
+    size = len(numbers)
+    drawn = np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), size=resamples)  # [R, groups]
+    return percentiles((drawn @ sums) / (drawn @ counts), confidence)
 
 
 def percentiles(values: ArrayLike, confidence: float) -> tuple[float, float]:

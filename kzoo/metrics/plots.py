@@ -130,6 +130,18 @@ def curves(named: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> str:
     return axes.svg("Precision and recall", legend)
 
 
+def lines(named: Sequence[tuple[str, np.ndarray, np.ndarray]], x_title: str, y_title: str) -> str:
+    """Lines through points, from 0 to 1 or as high as they go: the name of each, where it stands, how high it is."""
+    across, up = (np.concatenate([np.asarray(one[at], np.float64) for one in named]) for at in (1, 2))
+    axes, legend = Axes((across.min(), across.max()), (0, max(1, up.max())), x_title, y_title), []
+    for place, (name, x, y) in enumerate(named):
+        colour = COLOURS[place % len(COLOURS)]
+        some = np.unique(np.linspace(0, len(x) - 1, min(len(x), 300)).astype(int))
+        axes.line(np.asarray(x)[some], np.asarray(y)[some], colour)
+        legend.append((_short(name, 24), colour))
+    return axes.svg(f"{y_title} over {x_title}", legend)
+
+
 def histogram(groups: Sequence[tuple[str, np.ndarray]], x_title: str, *, bins: int = 20, within=None) -> str:
     """How often values occur, the groups stacked upon one another: a name and its values each."""
     values = np.concatenate([np.asarray(one, np.float64) for _, one in groups])
