@@ -80,7 +80,7 @@ def _entity(text: str, value: Any, where: str) -> Entity:
         start, end, kind = value.get("start"), value.get("end"), value.get(name) if name else None
     else:
         start, end, kind = value if isinstance(value, list | tuple) and len(value) == 3 else (None, None, None)
-    offsets = [one for one in (start, end) if isinstance(one, Integral) and not isinstance(one, bool)]
+    offsets = [one for one in (start, end) if not isinstance(one, bool) and isinstance(one, Integral)]
     if len(offsets) != 2 or not isinstance(kind, str) or not kind.strip():
         raise UserError(f"{where}: an entity is {_FORM}. Received {value!r}.")
     if not 0 <= start < end <= len(text):

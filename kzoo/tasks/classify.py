@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.errors import UserError
-from kzoo.models.sources import closest
+from kzoo.tasks.class_weights import checked_weights, each_weight, weights_of_targets
 from kzoo.tasks.counting import CountedAccuracy, several_labels
 from kzoo.tasks.text_head import LastToken, TextHead, units_of_head
 
@@ -112,7 +112,7 @@ class Classify(TextHead):
         self.multi_label = multi_label
         self.threshold = threshold
         self.separator = separator
-        self.class_weights = _checked_weights(class_weights, labels, multi_label=multi_label)
+        self.class_weights = checked_weights(class_weights, labels, can_balance=not multi_label)
         super().__init__(
             pretrained, units=len(labels), pair=pair, truncation=truncation, max_length=max_length, dropout=dropout
         )
@@ -138,23 +138,7 @@ class Classify(TextHead):
                 targets[row, [numbers[label] for label in given]] = 1.0
             return tf.constant(targets), tf.ones([len(values)])
         classes = np.array([numbers[label] for (label,) in values], np.int32)
-        return tf.constant(classes), tf.constant(self._weights(classes))
-
-    def _weights(self, classes: np.ndarray) -> np.ndarray:
-        """The weight of each target, float32 ``[B]``."""
-        if self.class_weights is None:
-            return np.ones(len(classes), np.float32)
-        if self.class_weights == "balanced":
-            counts = np.bincount(classes, minlength=len(self.labels))
-            each = len(classes) / (np.count_nonzero(counts) * np.maximum(counts, 1))
-        else:
-            each = np.array(self._weights_given())
-        return each[classes].astype(np.float32)
-
-    def _weights_given(self) -> list[float]:
-        """A weight for each class, C."""
-        given = self.class_weights if isinstance(self.class_weights, dict) else {}
-        return [given.get(label, 1.0) for label in self.labels]
+        return tf.constant(classes), tf.constant(weights_of_targets(self.class_weights, classes, self.labels))
 
     def postprocess(self, outputs, inputs, tokens):
         logits = tf.cast(outputs, tf.float32)  # [B, C]
@@ -172,7 +156,7 @@ class Classify(TextHead):
         if not self.multi_label:
             return keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
         if self.class_weights:
-            return PositiveWeights(self._weights_given(), reduction="mean_with_sample_weight")
+            return PositiveWeights(each_weight(self.class_weights, self.labels), reduction="mean_with_sample_weight")
         return keras.losses.BinaryCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
 
     def metrics(self):
@@ -216,24 +200,6 @@ def _several(value, separator: str) -> list[str]:
         if not isinstance(value, list):
             value = [part.strip() for part in text.split(separator) if part.strip()]
     return [_text(one) for one in value] if isinstance(value, list | tuple) else [_text(value)]
-
-
-def _checked_weights(weights, labels: list[str], *, multi_label: bool) -> dict[str, float] | str | None:
-    if weights is None or (weights == "balanced" and not multi_label):
-        return weights
-    if not isinstance(weights, Mapping):
-        also = "" if multi_label else ' or "balanced"'
-        raise UserError(f"class_weights must be {{label: weight}}{also}. Received {weights!r}.")
-    weights = {str(label): weight for label, weight in weights.items()}
-    for label, weight in weights.items():
-        if label not in labels:
-            raise UserError(
-                f"class_weights must name labels of the task. Received {label!r}{closest(label, labels)}; "
-                f"there are {', '.join(map(repr, labels))}."
-            )
-        if not isinstance(weight, int | float) or isinstance(weight, bool) or not 0 < weight < float("inf"):
-            raise UserError(f"A class weight must be a number above 0. Received {weight!r} for {label!r}.")
-    return {label: float(weight) for label, weight in weights.items()}
 
 
 def _published_labels(pretrained) -> list[str]:
