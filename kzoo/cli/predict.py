@@ -20,7 +20,20 @@ def predict(
         list[str] | None,
         typer.Option(metavar="TEXT", help="For a model of pairs: the second text; once for each TEXT."),
     ] = None,
-    file: Annotated[str, typer.Option(metavar="PATH", help="A file with one text a line; - for standard input.")] = "",
+    context: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT", help="For a model that answers questions: the passage; once for all TEXTs or once for each."
+        ),
+    ] = None,
+    file: Annotated[
+        str,
+        typer.Option(
+            metavar="PATH",
+            help="A file with one text a line; - for standard input. Of a model with several inputs JSON Lines, or "
+            "questions in SQuAD's layout.",
+        ),
+    ] = "",
     task: Annotated[str, typer.Option(help="classify, embed or generate, for a checkpoint that does not say.")] = "",
     batch_size: Annotated[int, typer.Option(min=1, help="Texts at once.")] = 32,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a text, for programs.")] = False,
@@ -35,19 +48,63 @@ def predict(
       kzoo predict minilm-l6-v2 "A sentence to turn into a vector." --json
       kzoo predict runs/movie-reviews --file reviews.txt > answers.jsonl
       kzoo predict runs/entailment "A dog runs." --pair "An animal moves."
+      kzoo predict runs/squad "Who serves?" --context "The zoo serves models."
+      kzoo predict runs/squad --file questions.jsonl
     """
-    texts = gather(texts, file)
-    if pair is not None and len(pair) != len(texts):
-        raise UserError(f"--pair stands once for each text. Received {len(pair)} for {len(texts)}.")
+    from_json = bool(file) and not texts and is_json(file)
+    questions = read_columns(file) if from_json else beside(gather(texts, file), pair=pair, context=context)
     from kzoo.cli.opening import open_task
 
     opened = open_task(model, task=task)
-    if ("text_pair" in opened.inputs) != (pair is not None):
-        wants = "two texts: add --pair TEXT" if pair is None else "one text: leave --pair out"
-        raise UserError(f"The model {model} reads {wants}.")
-    questions = texts if pair is None else {"text": texts, "text_pair": pair}
+    questions = inputs_of(model, list(opened.inputs), questions)
     answers = opened.predict(questions, batch_size=batch_size)
+    texts = next(iter(questions.values()))
     show(texts, answers, json=json or not sys.stdout.isatty())
+
+
+def beside(
+    texts: list[str], *, pair: list[str] | None = None, context: list[str] | None = None
+) -> dict[str, list[str]]:
+    """Returns texts with what stands beside each, by the names of a task's inputs; texts alone are ``text``."""
+    if pair is not None and context is not None:
+        raise UserError("--pair gives second texts, --context passages of questions. Give one of them.")
+    if pair is not None:
+        if len(pair) != len(texts):
+            raise UserError(f"--pair stands once for each text. Received {len(pair)} for {len(texts)}.")
+        return {"text": texts, "text_pair": pair}
+    if context is None:
+        return {"text": texts}
+    if len(context) not in (1, len(texts)):
+        raise UserError(f"--context stands once, or once for each question. Received {len(context)} for {len(texts)}.")
+    return {"question": texts, "context": context * (len(texts) if len(context) == 1 else 1)}
+
+
+def inputs_of(model: str, wanted: list[str], given: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Returns what the model reads of what is given; UserError says which option is missing or too many."""
+    if len(wanted) == 1 and list(given) == ["text"]:
+        return {wanted[0]: given["text"]}  # a prompt is a text, too
+    if set(wanted) <= set(given) and (len(wanted) > 1 or "text_pair" not in given):
+        return {name: given[name] for name in wanted}
+    remedies = {"text_pair": "two texts: add --pair TEXT", "context": "a question and a passage: add --context TEXT"}
+    remedy = remedies.get(wanted[-1], f"one text: leave {'--pair' if 'text_pair' in given else '--context'} out")
+    if not set(given) <= {"text", "text_pair", "question", "context"}:  # of a file
+        remedy = f"{' and '.join(wanted)}. The file has {', '.join(given)}"
+    raise UserError(f"The model {model} reads {remedy}.")
+
+
+def is_json(file: str) -> bool:
+    """Whether a file's suffix is one of JSON, whose values have names."""
+    return Path(file).suffix.lower() in (".json", ".jsonl", ".ndjson")
+
+
+def read_columns(file: str) -> dict[str, list[str]]:
+    """Returns the columns of texts of a JSON file, by their names."""
+    from kzoo import data
+
+    if not Path(file).is_file():
+        raise UserError(f"There is no file {file}.")
+    examples = data.read(file)
+    return {name: examples[name].tolist() for name in examples if isinstance(examples[name][0], str)}
 
 
 def gather(texts: list[str] | None, file: str) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kzoo.cli.predict import gather, show
+from kzoo.cli.predict import beside, gather, inputs_of, show
 from kzoo.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,6 +21,16 @@ def query(
     ],
     texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="What to ask about.")] = None,
     model: Annotated[str, typer.Option(metavar="NAME", help="The model's name on the server.")] = "",
+    pair: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="For a model of pairs: the second text; once for each TEXT."),
+    ] = None,
+    context: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT", help="For a model that answers questions: the passage; once for all TEXTs or once for each."
+        ),
+    ] = None,
     file: Annotated[str, typer.Option(metavar="PATH", help="A file with one text a line; - for standard input.")] = "",
     signature: Annotated[str, typer.Option(metavar="NAME", help="Another entry of the model, such as generate.")] = "",
     knobs: Annotated[
@@ -41,16 +51,19 @@ def query(
       kzoo query grpc://localhost:8500 --model reviews --file texts.txt
       kzoo query grpc://localhost:8500 --model story "Once" \\
           --signature generate --set temperature=0.8 --set max_new_tokens=40
+      kzoo query localhost:8501 --model answers "Who serves?" --context "The zoo serves models."
     """
     if not model:
         raise UserError("Name the model with --model; `kzoo serve` prints the names of those it serves.")
     texts = gather(texts, file)
+    given = beside(texts, pair=pair, context=context)
     from kzoo.serving.client import connect
 
     client = connect(address, timeout=timeout)
     try:
         chosen: dict[str, Any] = {"version": version, "label": label or None}
-        inputs = {text_input(client, model, signature, chosen): texts, **spread(knobs or [], len(texts))}
+        wanted = text_inputs(client, model, signature, chosen)
+        inputs = {**inputs_of(model, wanted, given), **spread(knobs or [], len(texts))}
         outputs = client.predict(model, inputs, signature=signature or None, **chosen)
     finally:
         client.close()
@@ -59,18 +72,21 @@ def query(
     show(texts, answers, json=json or not sys.stdout.isatty())
 
 
-def text_input(client: Client, model: str, signature: str, chosen: dict[str, Any]) -> str:
-    """Returns the name of the signature's input for texts, as the server describes it."""
+def text_inputs(client: Client, model: str, signature: str, chosen: dict[str, Any]) -> list[str]:
+    """Returns the names of the signature's inputs for texts, as the server describes them, ``context`` last."""
     signatures = client.metadata(model, **chosen)
     name = signature or "serving_default"
     if name not in signatures:
         raise UserError(f"{model} has no signature {name}; it has {', '.join(signatures)}.")
     inputs = signatures[name]["inputs"]
     strings = [key for key, entry in inputs.items() if entry["dtype"] == "string"]
-    if len(strings) != 1:
-        described = ", ".join(f"{key} ({entry['dtype']})" for key, entry in inputs.items())
-        raise UserError(f"kzoo query asks with one text a row; {model}'s signature {name} takes {described}.")
-    return strings[0]
+    if len(strings) == 1 or set(strings) in ({"text", "text_pair"}, {"question", "context"}):
+        return sorted(strings, key=lambda key: key in ("text_pair", "context"))
+    described = ", ".join(f"{key} ({entry['dtype']})" for key, entry in inputs.items())
+    raise UserError(
+        f"kzoo query asks with one text a row, a pair, or a question and its passage; {model}'s signature {name} takes "
+        f"{described}."
+    )
 
 
 def spread(knobs: list[str], count: int) -> dict[str, list[Any]]:

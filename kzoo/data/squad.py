@@ -65,7 +65,7 @@ def checked_answers(where: str, answers: Any, context: str) -> list[dict[str, An
     Raises:
         UserError: they are something else, or one does not stand in its context where it should.
     """
-    found = _listed(where, answers)
+    found = listed_answers(where, answers)
     for answer in found:
         _check_place(where, answer, context)
     return found
@@ -86,7 +86,7 @@ def _question(where: str, entry: dict[str, Any], title: str, context: str) -> di
     if "id" in entry:
         where = f"{where} (id {entry['id']})"
     question = _text(where, entry, "question")
-    answers = _listed(where, _needed(where, entry, "answers"))
+    answers = listed_answers(where, _needed(where, entry, "answers"))
     return _record(where, entry, question, title, context, answers)
 
 
@@ -111,7 +111,7 @@ def flat(where: str, entry: dict[str, Any], reading: Reading) -> dict[str, Any]:
     title = str(entry.get(names["title"], ""))
     where = where if names["id"] not in entry else f"{where} (id {entry[names['id']]})"
     if names["answers"] in entry:
-        answers = _listed(where, entry[names["answers"]])
+        answers = listed_answers(where, entry[names["answers"]])
     elif entry.get("answer") not in (None, ""):
         answer = _text(where, entry, "answer")
         start = entry["answer_start"] if "answer_start" in entry else entry.get("start")
@@ -140,7 +140,7 @@ def _record(where: str, entry: dict[str, Any], question: str, title: str, contex
     }
 
 
-def _listed(where: str, answers: Any) -> list[dict[str, Any]]:
+def listed_answers(where: str, answers: Any) -> list[dict[str, Any]]:
     """Answers as a list of ``{"text", "answer_start"}``, from that or from an object of two lists."""
     if isinstance(answers, dict):
         texts, starts = (_list(where, answers, name, of=None) for name in ("text", "answer_start"))

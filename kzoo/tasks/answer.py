@@ -11,7 +11,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kzoo.data.squad import checked_answers
+from kzoo import metrics
+from kzoo.data.squad import checked_answers, listed_answers
 from kzoo.errors import UserError
 from kzoo.layers.linear import Linear
 from kzoo.models.heads import PredictionHead
@@ -185,6 +186,23 @@ class Answer(Task):
 
     def metrics(self):
         return [PlaceAccuracy(0, name="start_accuracy"), PlaceAccuracy(1, name="end_accuracy")]
+
+    answer_measures = ("exact_match", "f1")
+
+    def answer_figures(self, examples, *, batch_size):
+        """SQuAD's exact match and F1, with the threshold as it is."""
+        right = [[answer["text"] for answer in listed_answers("An example", one)] for one in examples["answers"]]
+        asked = {name: examples[name].tolist() for name in self.inputs}
+        found = self.best_answers(asked, batch_size=batch_size)
+        pairs = [(self.chosen(one), answers) for one, answers in zip(found, right, strict=True)]
+        measures = zip(self.answer_measures, (metrics.answer_exact, metrics.answer_f1), strict=True)
+        return {name: float(np.mean([measure(*pair) for pair in pairs])) for name, measure in measures}
+
+    def chosen(self, best: Mapping[str, Any]) -> str:
+        """The answer of one of ``best_answers``, by the threshold."""
+        if not best["count"] or (self.no_answer and best["margin"] > self.threshold):
+            return ""
+        return best["answer"][0]
 
     def options(self):
         names = ("stride", "max_question_tokens", "max_answer_tokens", "no_answer", "threshold", "num_answers")

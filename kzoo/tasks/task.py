@@ -163,6 +163,13 @@ class Task:
         """Weighted metrics for training and evaluation."""
         return []
 
+    answer_measures: tuple[str, ...] = ()
+    """Names of what ``answer_figures`` measures."""
+
+    def answer_figures(self, examples, *, batch_size: int) -> dict[str, float]:
+        """What whole answers to examples are worth, where metrics of the model's rows cannot tell: see ``evaluate``."""
+        return {}
+
     def options(self) -> dict[str, Any]:
         """The arguments that make this task again from its backbone."""
         return {"max_length": self.max_length}

@@ -33,18 +33,25 @@ def evaluate(task, examples, *, batch_size: int = 32, verbose: int = 0) -> dict[
     model = TrainingModel(task.model, loss=task.loss(), metrics=task.metrics())
     replicas = model.distribute_strategy.num_replicas_in_sync
     batch_size = -(-batch_size // replicas) * replicas
-    return measure(model, task, Batches(task, examples, batch_size=batch_size, training=False), verbose=verbose)
+    batches = Batches(task, examples, batch_size=batch_size, training=False)
+    return measure(model, task, batches, examples=examples, verbose=verbose)
 
 
-def measure(model: TrainingModel, task, batches: Batches, *, verbose: int = 0) -> dict[str, Any]:
-    """Measures with a model that exists; its metrics so far are as before afterwards."""
+def measure(model: TrainingModel, task, batches: Batches, *, examples=None, verbose: int = 0) -> dict[str, Any]:
+    """Measures with a model that exists; its metrics so far are as before afterwards.
+
+    With the ``examples`` of the batches also what the task's whole answers to them are worth, where it measures that.
+    """
     variables = [variable for metric in model.metrics for variable in metric.variables]
     before = [variable.numpy() for variable in variables]
     try:
         data, steps = fed(model.distribute_strategy, batches)
         results = model.evaluate(data, steps=steps, verbose=verbose, return_dict=True)
         results = {name: float(value) for name, value in results.items()}
-        return results | _derived(task, results, model.targets_seen)
+        results |= _derived(task, results, model.targets_seen)
+        if examples is not None and getattr(task, "answer_measures", None):
+            results |= task.answer_figures(examples, batch_size=batches.batch_size)
+        return results
     finally:
         for variable, value in zip(variables, before, strict=True):
             variable.assign(value)
@@ -63,7 +70,8 @@ def measures(model: TrainingModel, task) -> list[str]:
     """What ``measure`` measures in numbers, the loss first."""
     names = ["loss", *(metric.name for metric in model.metrics if metric.name != "loss")]
     derived = _derived(task, dict.fromkeys(names, 0.5), 1)
-    return names + [name for name, value in derived.items() if isinstance(value, float)]
+    names += [name for name, value in derived.items() if isinstance(value, float)]
+    return names + list(getattr(task, "answer_measures", None) or ())
 
 
 class Validation(keras.callbacks.Callback):
@@ -72,6 +80,7 @@ class Validation(keras.callbacks.Callback):
     Args:
         task: whose model learns.
         batches: of the validation examples.
+        examples: these, for a task that measures whole answers.
         progress: the run's.
         every: steps between validations beside the epochs' ends, or None.
         curves: where to write them, or None.
@@ -84,6 +93,7 @@ class Validation(keras.callbacks.Callback):
         batches: Batches,
         progress,
         *,
+        examples=None,
         every: int | None = None,
         curves=None,
         on_measured: Callable[[dict[str, Any]], None] = lambda results: None,
@@ -91,6 +101,7 @@ class Validation(keras.callbacks.Callback):
         super().__init__()
         self.task = task
         self.batches = batches
+        self.examples = examples
         self.progress = progress
         self.every = every
         self.curves = curves
@@ -114,7 +125,7 @@ class Validation(keras.callbacks.Callback):
     def measure(self) -> None:
         """Measures now."""
         with self.model.averaged():
-            self.results = measure(self.model, self.task, self.batches)
+            self.results = measure(self.model, self.task, self.batches, examples=self.examples)
             self.on_measured(self.results)
         self._measured_at = self.progress.total
         if self.curves is not None:

@@ -198,7 +198,9 @@ def _fit(
         measured = Batches(task, validation, batch_size=training.batch_size, training=False)
         if own_rows:
             measured.join(team.gather)
-        validate = Validation(learner, measured, progress, every=training.validate_every, curves=curves)
+        validate = Validation(
+            learner, measured, progress, examples=validation, every=training.validate_every, curves=curves
+        )
         if best is not None:
             validate.on_measured = best.consider
     if logging.samples is not None and team.is_chief:

@@ -31,8 +31,8 @@ def judge_answers(task, examples: Examples, batch_size: int) -> Judgement:
     found = task.best_answers(asked, batch_size=batch_size)
     best = [one["answer"][0] if one["count"] else "" for one in found]
     margins = np.array([one["margin"] if one["count"] else np.inf for one in found])
-    answered = np.array([bool(text) for text in best]) & (margins <= task.threshold if task.no_answer else True)
-    given = [text if yes else "" for text, yes in zip(best, answered, strict=True)]
+    given = [task.chosen(one) for one in found]
+    answered = np.array([bool(text) for text in given])
     scores = np.where(answered, *_scores(found))
     exact, f1 = _measured(given, right)
     figures: dict[str, Any] = {}
