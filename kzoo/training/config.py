@@ -58,7 +58,9 @@ class TaskConfig(Section):
     """What the model is to learn."""
 
     name: str = Field(description="classify, generate, ...")
-    labels: list[str] | None = Field(None, min_length=2, description="Class names; those of the data when absent.")
+    labels: list[str] | None = Field(
+        None, min_length=1, description="Names of classes, or types of entities; those of the data when absent."
+    )
     max_length: int | None = Field(None, ge=2, description="Longest text in tokens; what is longer is cut.")
     options: dict[str, Any] = Field({}, description="Further arguments of the task.")
 

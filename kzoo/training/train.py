@@ -11,6 +11,7 @@ import tensorflow as tf
 from kzoo import data, tokenizers
 from kzoo.checkpoints.pretrained import fresh
 from kzoo.data.documents import as_texts
+from kzoo.data.entities import types_of
 from kzoo.data.examples import Examples
 from kzoo.data.token_folder import TokenFolder, is_token_folder
 from kzoo.errors import UserError
@@ -178,7 +179,11 @@ def _tokenizer(model: ModelConfig, examples: Examples | TokenFolder, folder: Run
 
 def _labels(config: RunConfig, examples: Examples | TokenFolder) -> list[str] | None:
     """The labels of the data where the config names none; None where none are needed."""
-    if config.task.name != "classify" or config.task.labels is not None or isinstance(examples, TokenFolder):
+    if config.task.labels is not None or isinstance(examples, TokenFolder):
+        return None
+    if config.task.name == "tag":
+        return types_of(examples)
+    if config.task.name != "classify":
         return None
     options = config.task.options
     separator = options.get("separator", ",") if options.get("multi_label") else None
@@ -188,7 +193,7 @@ def _labels(config: RunConfig, examples: Examples | TokenFolder) -> list[str] | 
 def _with_labels(config: RunConfig, labels: list[str], source: str) -> RunConfig:
     if len(labels) > 100:
         raise UserError(
-            f"The column label of {source} has {len(labels)} different values, "
+            f"The labels of {source} have {len(labels)} different values, "
             f"among them {', '.join(map(repr, labels[:3]))}. Is it the right column? If so, name them in task.labels."
         )
     return config.model_copy(update={"task": config.task.model_copy(update={"labels": labels})})
