@@ -35,8 +35,20 @@ def evaluate(
     label: Annotated[
         str, typer.Option(metavar="COLUMN", help="The column of the labels, unless it is called label.")
     ] = "",
+    prompt: Annotated[
+        str, typer.Option(metavar="COLUMN", help="Of a language model: that of prompts, unless it is called prompt.")
+    ] = "",
+    answer: Annotated[
+        str, typer.Option(metavar="COLUMN", help="That of their right answers, unless it is called answer.")
+    ] = "",
     format: Annotated[str, typer.Option(help="csv, tsv, jsonl or text; by default the file's suffix says it.")] = "",
     task: Annotated[str, typer.Option(help="classify, embed, ... for a checkpoint that does not say.")] = "",
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE", help="Of the task, for such a checkpoint: max_new_tokens=32. May be repeated."
+        ),
+    ] = None,
     output: Annotated[
         str, typer.Option(metavar="DIR", help="Write metrics.json and report.html, a page with plots, into it.")
     ] = "",
@@ -60,14 +72,16 @@ def evaluate(
     """Measure a model on labelled data, nothing dropped.
 
     A classifier gets accuracy, F1, Matthews' correlation and calibration, a regressor its errors and correlations, a
-    language model its perplexity, an embedder (of pairs with a number) its correlations; with 95% intervals. Measure on
-    rows that the model has not learned from: without DATA, a run is measured on those it held out.
+    language model its perplexity and, of prompts with answers, BLEU, chrF and ROUGE of what it writes, an embedder (of
+    pairs with a number) its correlations; with 95% intervals. Measure on rows that the model has not learned from:
+    without DATA, a run is measured on those it held out.
 
     \b
     Examples:
       kzoo evaluate runs/movie-reviews
       kzoo evaluate runs/movie-reviews reviews.csv --text review --label sentiment --output judged
       kzoo evaluate runs/writer wiki.test.txt --stride 512
+      kzoo evaluate smollm2-135m-instruct pairs.jsonl --option chat=true --option max_new_tokens=32
     """
     start = time.perf_counter()
     if stride is None and (window is not None or detokenize):
@@ -78,10 +92,15 @@ def evaluate(
         raise UserError("--stride reads one long text: name its file behind the model.")
     from kzoo.cli.opening import open_task
 
+    theirs = {"text": text, "text_pair": text_pair, "label": label, "prompt": prompt, "answer": answer}
     # mistakes are told before TensorFlow's seconds
     held_out = None if data else held_out_rows(model)
     long_text = read_text(data) if stride is not None else ""
-    opened = open_task(model, task=task)
+    options = read_options(option or [])
+    opened = open_task(model, task=task, **options)
+    for name, value in options.items():
+        if opened.options().get(name, value) != value:
+            raise UserError(f"{model} was saved with its own {name}. Leave --option {name} out.")
     from kzoo.training.judging import judge
 
     if stride is not None:
@@ -93,7 +112,7 @@ def evaluate(
             opened, long_text, length=window, stride=stride, detokenize=detokenize, batch_size=min(batch_size, 4)
         )
     else:
-        examples = held_out or read_examples(data, opened, text=text, text_pair=text_pair, label=label, format=format)
+        examples = held_out or read_examples(data, opened, theirs=theirs, format=format)
         source, size = examples.source, f"{len(examples):,} rows"
         say(f"Measuring {model} on {len(examples)} rows of {source} ...")
         found = judge(opened, examples, batch_size=batch_size)
@@ -113,15 +132,27 @@ def evaluate(
         say(f"Measured in {duration(time.perf_counter() - start)}.")
 
 
-def read_examples(data: str, task: Task, *, text: str, text_pair: str, label: str, format: str) -> Examples:
-    """Reads the columns that the task needs; the options say what the file calls them."""
+def read_examples(data: str, task: Task, *, theirs: dict[str, str], format: str) -> Examples:
+    """Reads the columns that the task needs; ``theirs`` says what the file calls them, "" where as kzoo does."""
     from kzoo.data import read
     from kzoo.training.judging import columns_of
 
-    theirs = {"text": text, "text_pair": text_pair, "label": label}
-    given = any(theirs.values())
-    columns = {name: theirs.get(name) or name for name in columns_of(task)} if given else None
+    needed = ["prompt", "answer"] if theirs["prompt"] or theirs["answer"] else columns_of(task)
+    columns = {name: theirs.get(name) or name for name in needed} if any(theirs.values()) else None
     return read(data, format=format or None, columns=columns)
+
+
+def read_options(given: list[str]) -> dict[str, Any]:
+    """Returns options of a task from ``KEY=VALUE``, the value as YAML has it; UserError for anything else."""
+    from kzoo.training.config_file import parse_yaml
+
+    options: dict[str, Any] = {}
+    for one in given:
+        name, equals, value = one.partition("=")
+        if not equals or not name.isidentifier():
+            raise UserError(f"An option is KEY=VALUE, such as max_new_tokens=32. Received {one!r}.")
+        options[name] = parse_yaml(value, where=f"--option {name}")
+    return options
 
 
 def read_text(path: str) -> str:

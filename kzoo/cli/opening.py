@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,12 @@ def open_task(model: str, *, task: str = "", **options: Any) -> Task:
     pretrained = load(place)
     if name == "regress" and not is_regressor(pretrained):
         raise UserError(f"{place} has no head for numbers of its own. Fine-tune it first (kzoo train).")
-    return task_class(name)(pretrained, **options)
+    kind = task_class(name)
+    known = [one for one in inspect.signature(kind).parameters if one != "pretrained"]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise UserError(f"The task {name} has no option {', '.join(unknown)}; it has {', '.join(known)}.")
+    return kind(pretrained, **options)
 
 
 def find_model(model: str) -> Path | str:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kzoo.data.batching import Batches
+from kzoo.data.batching import Batches, columns_in
 from kzoo.data.examples import Examples
 
 CHARACTERS = 100
@@ -36,7 +36,7 @@ def _beginning(task, examples, row: int) -> dict[str, Any]:
     """The columns that the task reads, texts cut; nothing where there are token ids only."""
     if not isinstance(examples, Examples):
         return {}
-    values = {name: examples[name][row] for name in task.columns if name in examples}
+    values = {name: examples[name][row] for name in columns_in(task, examples) if name in examples}
     return {
         name: value[:CHARACTERS] if isinstance(value, str) else getattr(value, "item", lambda value=value: value)()
         for name, value in values.items()
