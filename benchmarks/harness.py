@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from importlib import metadata
 from pathlib import Path
@@ -26,12 +26,13 @@ class Peer:
         script: the benchmark's file.
         name: of the worker.
         case: of the inputs.
+        further: arguments of the benchmark's own.
     """
 
-    def __init__(self, script: str, name: str, case: str):
+    def __init__(self, script: str, name: str, case: str, further: Sequence[str] = ()):
         self.name = name
         environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "TRANSFORMERS_VERBOSITY": "error"}
-        command = [sys.executable, script, "--worker", name, "--case", case]
+        command = [sys.executable, script, "--worker", name, "--case", case, *further]
         pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         self._process = subprocess.Popen(command, **pipes, text=True, env=environment)
         self.ready = self._read()
@@ -70,31 +71,42 @@ def serve_worker(setup: Callable[[str], Callable[[], dict | None]], case: str) -
         out.flush()
 
 
-def compare(script: str, names: list[str], case: str, rounds: int) -> list[dict]:
+def compare(script: str, names: list[str], case: str, rounds: int, further: Sequence[str] = ()) -> list[dict]:
     """Alternates rounds over the workers; the first name is the one the ratios refer to.
+
+    A worker whose rounds do not all do the same amount of work reports it as ``amount``; times are then those of one
+    unit.
 
     Returns:
         For each worker its name, ``median`` seconds, ``low`` and ``high``, and ``ratio``: the median over rounds of its
-        time over the first worker's in the same round (above 1: slower than the first).
+        time over the first worker's in the same round (above 1: slower than the first), with ``ratio_low`` and
+        ``ratio_high``; and what it reported of its last round.
     """
-    peers = [Peer(script, name, case) for name in names]
+    peers = [Peer(script, name, case, further) for name in names]
+    last: dict[str, dict] = {}
     try:
         times: dict[str, list[float]] = {name: [] for name in names}
         for _ in range(rounds):
             for peer in peers:
-                times[peer.name].append(peer.run()["seconds"])
+                last[peer.name] = peer.run()
+                times[peer.name].append(last[peer.name]["seconds"] / last[peer.name].get("amount", 1))
     finally:
         for peer in peers:
             peer.stop()
-    first = times[names[0]]
+    ratios = {
+        name: [one / other for one, other in zip(taken, times[names[0]], strict=True)] for name, taken in times.items()
+    }
     return [
         peer.ready
+        | last[name]
         | {
             "name": name,
             "median": statistics.median(taken),
             "low": min(taken),
             "high": max(taken),
-            "ratio": statistics.median(one / other for one, other in zip(taken, first, strict=True)),
+            "ratio": statistics.median(ratios[name]),
+            "ratio_low": min(ratios[name]),
+            "ratio_high": max(ratios[name]),
         }
         for peer, (name, taken) in zip(peers, times.items(), strict=True)
     ]
@@ -122,9 +134,11 @@ def table(rows: list[dict], columns: dict[str, Callable[[dict], str]]) -> str:
     return "\n".join(lines)
 
 
-def arguments(description: str, cases: list[str]) -> argparse.Namespace:
-    """The command line that all benchmarks share."""
+def arguments(description: str, cases: list[str], further: Sequence[tuple[str, dict]] = ()) -> argparse.Namespace:
+    """The command line that all benchmarks share, and ``further`` options: names and arguments of ``add_argument``."""
     parser = argparse.ArgumentParser(description=description)
+    for name, options in further:
+        parser.add_argument(name, **options)
     parser.add_argument("--rounds", type=int, default=7, help="alternating rounds")
     parser.add_argument("--worker", help="run one worker in this process")
     parser.add_argument("--case", default=cases[0], choices=cases, help="inputs of that worker")
