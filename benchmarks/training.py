@@ -2,8 +2,8 @@
 
     python benchmarks/training.py
 
-Needs the extra ``parity`` for PyTorch. Every peer takes whole steps in float32: forward, backward, clipping, AdamW. The
-text is Shakespeare's speeches, or the paragraphs of ``--text FILE``. BERT learns to fill masks (15%, no next sentence) in
+Needs the extra ``parity`` for PyTorch. Every peer takes whole steps in float32: forward, backward, clipping, AdamW.
+The text is Shakespeare's speeches, or the paragraphs of ``--text FILE``. BERT learns to fill masks (15%) in
 rows of 12 to 128 tokens, GPT-2 the next token in packed blocks of 128; 8 rows a step. ``equal``: all rows have 128
 tokens. ``plain``: no dropout. A round is one pass over the same rows.
 """

@@ -1,7 +1,7 @@
 """The texts of the training benchmark, as token ids: the same rows for every peer.
 
 A round trains once over the same rows. They are drawn from a corpus so that each bucket of lengths holds whole batches
-in the corpus's own proportions, as the batches of a long epoch do; an epoch of so few rows would else end with a partial
+in the corpus's own proportions, as the batches of a long epoch do; so few rows would else end with a partial
 batch a bucket, in whichever peer has buckets.
 """
 
@@ -36,7 +36,8 @@ def tokenizer(kind: str):
         made.no_truncation()
         return made
     folder = Path(pull("gpt2-tokenizer"))
-    made = tokenizers.Tokenizer(tokenizers.models.BPE.from_file(str(folder / "encoder.json"), str(folder / "vocab.bpe")))
+    model = tokenizers.models.BPE.from_file(str(folder / "encoder.json"), str(folder / "vocab.bpe"))
+    made = tokenizers.Tokenizer(model)
     made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     return made
 

@@ -120,11 +120,15 @@ def keras_hub(case: Case, *, jit: bool | str = "auto"):
             }
             return features, masked["mask_ids"][:, :places], masked["mask_weights"][:, :places]
 
-        batches = texts.shuffle(len(rows)).bucket_by_sequence_length(
-            lambda ids: tf.shape(ids)[0],
-            bucket_boundaries=[bucket + 1 for bucket in data.BUCKETS],
-            bucket_batch_sizes=[data.BATCH] * (len(data.BUCKETS) + 1),
-        ).map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+        batches = (
+            texts.shuffle(len(rows))
+            .bucket_by_sequence_length(
+                lambda ids: tf.shape(ids)[0],
+                bucket_boundaries=[bucket + 1 for bucket in data.BUCKETS],
+                bucket_batch_sizes=[data.BATCH] * (len(data.BUCKETS) + 1),
+            )
+            .map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+        )
     else:
         backbone = hub.models.GPT2Backbone(vocabulary_size=50257, max_sequence_length=1024, **figures)
         model = hub.models.GPT2CausalLM(backbone, preprocessor=None)
