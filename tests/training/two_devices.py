@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kzoo import Classify, Generate, Regress
+from kzoo import Answer, Classify, Generate, Regress
 from kzoo.data.examples import Examples
 from kzoo.training.run import fit
 from kzoo.training.strategy import choose
@@ -88,6 +88,14 @@ HEADS = {
         {"text": TEXTS, "label": ["bad", "good", "good"] * 5},
     ),
     "numbers": (lambda bert: Regress(bert, dropout=0.0), {"text": TEXTS, "label": [0.5, 4.0, 2.5] * 5}),
+    "answers": (  # windows, of some questions more than of others
+        lambda bert: Answer(bert, max_length=16, stride=6),
+        {
+            "question": ["what was bad", "what", "was it good"],
+            "context": ["it was a bad film. the film was not good at all", "good film", "bad " * 12 + "film"],
+            "answers": [[{"text": "film", "answer_start": 13}], [], [{"text": "film", "answer_start": 48}]],
+        },
+    ),
 }
 
 
@@ -105,7 +113,8 @@ def headed(make, examples, strategy):
     # not Adam: the gradient of a key's bias is nothing but rounding, which Adam would make as large as any other
     sgd = {"name": "sgd", "momentum": 0.9}
     settings = dict(epochs=2, batch_size=4, learning_rate=0.05, optimizer=sgd, logging={"progress": "none"})
-    result = fit(task, examples, strategy=strategy, say=lambda text: None, **settings)
+    validation = examples if "answers" in examples else None  # whose figures are more than the metrics of batches
+    result = fit(task, examples, validation, strategy=strategy, say=lambda text: None, **settings)
     return {
         "history": [untimed(one) for one in result.history],
         "metrics": untimed(result.metrics),
