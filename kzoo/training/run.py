@@ -18,7 +18,7 @@ from kzoo.data.token_folder import as_examples
 from kzoo.errors import UserError
 from kzoo.models import lora
 from kzoo.tasks.load import load_task
-from kzoo.training import bad_batch, event_files
+from kzoo.training import bad_batch
 from kzoo.training import strategy as strategies
 from kzoo.training.agreement import check_same, content_of, number_of
 from kzoo.training.best import Best
@@ -30,16 +30,17 @@ from kzoo.training.feeding import fed
 from kzoo.training.freezing import freeze
 from kzoo.training.guard import Guard
 from kzoo.training.history import Recorder
-from kzoo.training.input_wait import InputWait
 from kzoo.training.interrupt import StopRequest
 from kzoo.training.learner import give_back, make_learner
 from kzoo.training.making import check_divides, length_of, training_model
 from kzoo.training.progress import Advance, KeepMetrics, Progress, RunCallbacks
 from kzoo.training.run_folder import RunFolder
-from kzoo.training.samples import Samples
 from kzoo.training.stopping import StopTogether
 from kzoo.training.team import Team
-from kzoo.training.tensorboard import Curves
+from kzoo.training.watching import event_files
+from kzoo.training.watching.curves import Curves
+from kzoo.training.watching.input_wait import InputWait
+from kzoo.training.watching.samples import Samples
 
 
 @dataclass(kw_only=True)

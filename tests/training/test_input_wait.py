@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kzoo.training.input_wait import InputWait
 from kzoo.training.progress import Progress
 from kzoo.training.run import fit
+from kzoo.training.watching.input_wait import InputWait
 from tests.training.letter_tasks import LetterTask, words
 
 

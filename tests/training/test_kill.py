@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kzoo.training.event_files import FILES
+from kzoo.training.watching.event_files import FILES
 
 ROOT = Path(__file__).parents[2]
 MEASURED = {"seconds", "input_wait", "examples_per_second", "tokens_per_second"}

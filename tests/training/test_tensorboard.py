@@ -12,7 +12,7 @@ from kzoo.training.progress import Advance, Progress
 from kzoo.training.run import fit
 from kzoo.training.schedule import WarmupSchedule
 from kzoo.training.step import TrainingModel
-from kzoo.training.tensorboard import Curves
+from kzoo.training.watching.curves import Curves
 from tests.training.letter_tasks import LetterTask, words
 from tests.training.letters_run import SignalAfter
 

@@ -6,7 +6,7 @@ import keras
 
 from kzoo.training.config import SamplesConfig
 from kzoo.training.progress import Progress
-from kzoo.training.tensorboard import Curves
+from kzoo.training.watching.curves import Curves
 
 
 class Samples(keras.callbacks.Callback):

@@ -1,0 +1,1 @@
+"""What one sees of a run while it learns. None of it changes what is learned."""
