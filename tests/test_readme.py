@@ -24,6 +24,7 @@ GUIDES = [
     "docs/gguf.md",
     "docs/evaluation.md",
     "docs/pretraining.md",
+    "docs/data-preparation.md",
 ]
 
 

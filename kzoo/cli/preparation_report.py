@@ -27,6 +27,9 @@ NOTES = {
 
 def spoken(name: str) -> str:
     """A reason or kind in words."""
+    which, _, measure = name.partition("_")
+    if which in ("least", "most"):  # a bound of the section filters
+        return f"{'below' if which == 'least' else 'above'} {which} {measure.replace('_', ' ')}"
     return SPOKEN.get(name) or name.replace("_", " ")
 
 

@@ -254,7 +254,8 @@ def test_ctrl_c_leaves_nothing_and_a_kill_is_tidied(run, files, workers):
         said = process.communicate(timeout=60)[1].decode()
         left = [entry.name for entry in files.iterdir() if "clean" in entry.name]
         if how == signal.SIGINT:
-            assert process.returncode == 130 and "nothing more was written" in said.lower(), said
+            # -2: Python's own end when the interrupt came in the midst of an import
+            assert process.returncode in (130, -2) and "nothing more was written" in said.lower(), said
             assert left == []
         else:
             assert len(left) == 1 and left[0].startswith(".clean.")
@@ -263,14 +264,18 @@ def test_ctrl_c_leaves_nothing_and_a_kill_is_tidied(run, files, workers):
     assert [entry.name for entry in files.iterdir() if "clean" in entry.name] == ["clean"]
 
 
-@pytest.mark.skipif(not GUIDE.is_file(), reason="the guide is not here")
 def test_the_guides_commands_work(run, files):
     text = GUIDE.read_text(encoding="utf-8")
     for name, body in re.findall(r"```yaml\n# (\S+)\n(.*?)```", text, re.DOTALL):
         Path(name).write_text(body)
     commands = re.findall(r"^kzoo (data prepare .*)$", text, re.MULTILINE)
-    assert len(commands) >= 5
-    Path("validation.jsonl").write_text(json.dumps({"text": "another one", "label": "positive"}))
-    Path("pages.jsonl").write_text(json.dumps({"text": " ".join(f"word{n} and more" for n in range(60))}))
+    assert len(commands) >= 6
+    Path("validation.jsonl").write_text(json.dumps({"review": "another one", "label": "positive"}))
+    page = "A page of many words, of which each but a few says something else than the one before it. "
+    words = " ".join(
+        f"{first}{last}" for first in ("win", "som", "fal", "spr") for last in ("ter", "mer", "len", "ing")
+    )
+    Path("pages.jsonl").write_text(json.dumps({"text": f"{page}{words}, call (650) 253-0000. And then {words[::-1]}"}))
     for command in commands:
         ready(run, *shlex.split(command)[2:])
+    assert "<PHONE>" in rows_of("pages-again")[0]["text"]
