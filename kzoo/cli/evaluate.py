@@ -66,6 +66,13 @@ def evaluate(
         int | None,
         typer.Option(min=2, help="Of a language model: let it go on from so many lines, and measure how they differ."),
     ] = None,
+    learn_threshold: Annotated[
+        bool,
+        typer.Option(
+            "--learn-threshold",
+            help="Of a model that answers questions: keep the threshold of no answer that is best for DATA's F1.",
+        ),
+    ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows at once; the result does not depend on it.")] = 32,
     json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")] = False,
 ) -> None:
@@ -73,14 +80,16 @@ def evaluate(
 
     A classifier gets accuracy, F1, Matthews' correlation and calibration, a regressor its errors and correlations, a
     language model its perplexity and, of prompts with answers, BLEU, chrF and ROUGE of what it writes, an embedder (of
-    pairs with a number) its correlations; with 95% intervals. Measure on rows that the model has not learned from:
-    without DATA, a run is measured on those it held out.
+    pairs with a number) its correlations, a model that answers questions SQuAD's exact match and F1; with 95%
+    intervals. Measure on rows that the model has not learned from: without DATA, a run is measured on those it held
+    out.
 
     \b
     Examples:
       kzoo evaluate runs/movie-reviews
       kzoo evaluate runs/movie-reviews reviews.csv --text review --label sentiment --output judged
       kzoo evaluate runs/writer wiki.test.txt --stride 512
+      kzoo evaluate runs/squad dev-v2.0.json --learn-threshold
       kzoo evaluate smollm2-135m-instruct pairs.jsonl --option chat=true --option max_new_tokens=32
     """
     start = time.perf_counter()
@@ -101,6 +110,8 @@ def evaluate(
     for name, value in options.items():
         if opened.options().get(name, value) != value:
             raise UserError(f"{model} was saved with its own {name}. Leave --option {name} out.")
+    if learn_threshold:
+        check_threshold(model, opened)
     from kzoo.training.judging import judge
 
     if stride is not None:
@@ -125,6 +136,8 @@ def evaluate(
         facts = {"model": model, "task": opened.name, "data": f"{source}, {size}"}
         write(Path(output).expanduser(), results, found, title=f"Evaluation of {model}", facts=facts)
         say(f"Written: {output}/metrics.json and {output}/report.html.")
+    if learn_threshold:
+        keep_threshold(model, opened, found.figures)
     if json:
         print_json(finite(results))
     else:
@@ -139,7 +152,33 @@ def read_examples(data: str, task: Task, *, theirs: dict[str, str], format: str)
 
     needed = ["prompt", "answer"] if theirs["prompt"] or theirs["answer"] else columns_of(task)
     columns = {name: theirs.get(name) or name for name in needed} if any(theirs.values()) else None
+    if task.name == "answer" and Path(data).suffix.lower() in (".jsonl", ".ndjson"):
+        format = format or "squad"
     return read(data, format=format or None, columns=columns)
+
+
+def check_threshold(model: str, task: Task) -> None:
+    """Raises UserError where there is no threshold to learn, or no file to keep it in."""
+    from kzoo.cli.opening import find_model
+    from kzoo.tasks.task import DESCRIPTION
+
+    if task.name != "answer" or not task.options()["no_answer"]:
+        raise UserError(f"--learn-threshold is for a model that may give no answer to a question. {model} always does.")
+    if not (Path(find_model(model)) / DESCRIPTION).is_file():
+        raise UserError(f"--learn-threshold keeps the threshold in {DESCRIPTION} of a saved model. {model} has none.")
+
+
+def keep_threshold(model: str, task: Any, figures: dict[str, Any]) -> None:
+    """Writes the threshold that is best for F1 into the model's description."""
+    from kzoo.cli.opening import find_model
+
+    before, task.threshold = task.threshold, figures["best_f1_threshold"]
+    place = Path(find_model(model))
+    task.write_description(place)
+    say(
+        f"Kept in {place}: threshold {task.threshold:.4f} (before: {before:.4f}); F1 on these rows then "
+        f"{figures['best_f1']:.4f}, which flatters it: measure on others."
+    )
 
 
 def read_options(given: list[str]) -> dict[str, Any]:

@@ -56,6 +56,8 @@ def open_task(model: str, *, task: str = "", **options: Any) -> Task:
     pretrained = load(place)
     if name == "regress" and not is_regressor(pretrained):
         raise UserError(f"{place} has no head for numbers of its own. Fine-tune it first (kzoo train).")
+    if name in ("answer", "tag") and not pretrained.head_tensors(name):
+        raise UserError(f"{place} has no head of its own for the task {name}. Fine-tune it first (kzoo train).")
     kind = task_class(name)
     known = [one for one in inspect.signature(kind).parameters if one != "pretrained"]
     unknown = sorted(set(options) - set(known))

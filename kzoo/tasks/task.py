@@ -301,12 +301,16 @@ class Task:
             head_root=self,
             published=self.published(),
         )
-        description = {"kzoo": __version__, "task": self.name, "options": self.options()}
-        text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
-        write_text(directory / DESCRIPTION, text)
+        self.write_description(directory)
         if lora.describe(self) and peft.has_place(self):
             peft.save_adapter(self, directory / peft.FOLDER)
         return directory
+
+    def write_description(self, directory: Path) -> None:
+        """Writes ``kzoo.json``, which holds the task's options."""
+        description = {"kzoo": __version__, "task": self.name, "options": self.options()}
+        text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
+        write_text(directory / DESCRIPTION, text)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.pretrained.source or self.pretrained.family.MODEL_TYPE})"
