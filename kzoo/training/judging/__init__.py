@@ -14,6 +14,7 @@ from kzoo.training.evaluate import evaluate
 from kzoo.training.judging import vectors
 from kzoo.training.judging.answers import judge_answers
 from kzoo.training.judging.classes import judge_classes
+from kzoo.training.judging.entities import judge_entities
 from kzoo.training.judging.judgement import Judgement
 from kzoo.training.judging.labels import judge_labels
 from kzoo.training.judging.numbers import judge_numbers
@@ -31,6 +32,7 @@ JUDGES: dict[str, Callable[[Any, Any, int], Judgement]] = {
     "regress": judge_numbers,
     "embed": judge_vectors,
     "generate": judge_tokens,
+    "tag": judge_entities,
     "pairs": judge_texts,
 }
 
@@ -39,8 +41,8 @@ def judge(task, examples, *, batch_size: int = 32) -> Judgement:
     """Measures a task on examples, with all that its kind of answer is measured by.
 
     Args:
-        task: an ``Answer``, ``Classify``, ``Regress``, ``Generate`` or ``Embed``; any other task that can be trained
-            is measured as ``kzoo.evaluate`` does.
+        task: an ``Answer``, ``Classify``, ``Regress``, ``Generate``, ``Embed`` or ``Tag``; any other task that can be
+            trained is measured as ``kzoo.evaluate`` does.
         examples: columns of ``columns_of(task)``.
         batch_size: rows at once; the result does not depend on it.
 
@@ -53,7 +55,10 @@ def judge(task, examples, *, batch_size: int = 32) -> Judgement:
         ``perplexity`` with a bootstrap interval over rows, ``accuracy`` of the next token, ``tokens``. ``answer``:
         ``exact_match`` and ``f1`` of SQuAD with bootstrap intervals over passages (over articles from 10 on), those of
         questions with and without an answer, ``best_f1`` and ``best_exact_match`` with their thresholds, and
-        ``answering_nothing``, what a model would have that never answers.
+        ``answering_nothing``, what a model would have that never answers. ``tag``: ``precision``, ``recall`` and ``f1``
+        of entities as ``seqeval`` counts them and ``macro_f1`` over types, with bootstrap intervals over texts;
+        ``strict_f1`` (``seqeval``'s strict mode), ``boundary_f1`` whatever the type, ``surface_f1`` of different names,
+        ``calibration_error``, ``per_type``. Examples with a column ``tokens`` (CoNLL's) are measured token by token.
     """
     examples = as_examples(examples)
     if len(examples) == 0:
