@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from kzoo.data.conll import conll
 from kzoo.data.examples import Examples
 from kzoo.data.formats import PARSERS, SUFFIXES, Reading, Record
+from kzoo.data.parallel import parallel_files, read_parallel
 from kzoo.data.squad import squad
 from kzoo.errors import UserError
 from kzoo.models.sources import closest, explain
@@ -19,7 +20,8 @@ def read(path: str | Path, *, part: tuple[int, int] | None = None, **options: An
     """Reads a file, a folder of files, or a data set by its name (which is pulled when it is not in the cache).
 
     Args:
-        path: a file; a folder, whose files are read in the order of their names; or a data set's name.
+        path: a file; a folder, whose files are read in the order of their names; two files of lines that belong
+            together, ``train.{en,de}``, as the columns ``prompt`` and ``answer``; or a data set's name.
         part: ``(index, count)`` to read every ``count``-th file of a folder only, from the ``index``-th on.
         **options: the fields of ``Reading``; None counts as not given. A data set brings its own, and those given
             here count first (``label=False`` takes its label rule away).
@@ -34,6 +36,11 @@ def read(path: str | Path, *, part: tuple[int, int] | None = None, **options: An
     given = {name: value for name, value in options.items() if value is not None}
     if Path(path).exists():
         return _read(Path(path), _reading(given), str(path), part)
+    files = parallel_files(str(path))
+    if files is not None:
+        if part is not None:
+            raise UserError(f"{path} are two files, which workers cannot share by files. Use data.share: rows.")
+        return read_parallel(files, _reading(given), source=str(path))
     from kzoo.data.catalog import dataset, dataset_names
 
     if str(path) not in dataset_names():

@@ -103,15 +103,21 @@ def render(template: ChatTemplate, messages: Sequence[dict[str, str]], *, where:
     text = template.render(messages, add_generation_prompt=False)
     spoken = []
     for place, message in enumerate(messages):
-        if message["role"] == "assistant":
-            before = template.render(messages[:place], add_generation_prompt=True) if place else ""
-            start = text.find(message["content"].strip(), len(before))
-            if start < 0 or not text.startswith(before):
-                raise UserError(
-                    f"{where or 'A conversation'}: the chat template rewrites what was said before, so that kzoo "
-                    "cannot tell which tokens are the assistant's. Cut such conversations into single exchanges."
-                )
-            spoken.append((len(before), start + len(message["content"].strip())))
+        if message["role"] != "assistant":
+            continue
+        content = message["content"].strip()
+        asked, before = (
+            (template.render(messages[:place], add_generation_prompt=asks) if place else "") for asks in (True, False)
+        )
+        asks = place > 0 and text.startswith(asked)
+        start = text.find(content, len(asked if asks else before))
+        if start < 0 or not text.startswith(asked if asks else before):
+            raise UserError(
+                f"{where or 'A conversation'}: the chat template rewrites what was said before, so that kzoo "
+                "cannot tell which tokens are the assistant's. Cut such conversations into single exchanges."
+            )
+        # where a request begins an answer otherwise than a conversation shows it, only what was said is learned
+        spoken.append((len(asked) if asks else len(text[:start].rstrip(" ")), start + len(content)))
     return Rendered(text, spoken)
 
 

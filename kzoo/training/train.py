@@ -169,7 +169,12 @@ def _tokenizer(model: ModelConfig, examples: Examples | TokenFolder, folder: Run
             made = examples.index["tokenizer"]["name"]
             raise UserError(f"{examples.source} holds token ids made with {made}. Name that in model.tokenizer.")
         if not folder.tokenizer.exists():  # the vocabulary of a run never changes
-            texts = as_texts(examples["text"].tolist(), source=examples.source, column="text")
+            columns = ("prompt", "answer") if "answer" in examples and "text" not in examples else ("text",)
+            texts = [
+                text
+                for column in columns
+                for text in as_texts(examples[column].tolist(), source=examples.source, column=column)
+            ]
             learn = train_wordpiece if model.tokenizer.kind == "wordpiece" else train_byte_level_bpe
             learn(texts, folder.tokenizer, vocabulary_size=model.tokenizer.vocabulary_size)
         return tokenizers.load(folder.tokenizer)

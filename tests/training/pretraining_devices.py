@@ -1,6 +1,7 @@
 """Pretraining on one device and on two logical ones, in a process of its own; prints what came as JSON.
 
-``pretraining_devices TASK``: ``fill_mask``, ``pretrain`` or ``generate``, with unequal numbers of targets per replica.
+``pretraining_devices TASK``: ``fill_mask``, ``pretrain``, ``generate`` or ``answers`` (``generate`` from prompts with
+answers), with unequal numbers of targets per replica.
 """
 
 import json
@@ -23,16 +24,29 @@ def make(name):
     keras.utils.set_random_seed(0)  # of the heads
     if name == "generate":
         return kzoo.Generate(tiny.gpt2(num_layers=1, attention_dropout=0.0), max_length=32)
+    if name == "answers":
+        made = tiny.gpt2(num_layers=1, attention_dropout=0.0)
+        return kzoo.Generate(made, max_length=32, max_new_tokens=12, prompt_template="{prompt}: ")
     kind = {"fill_mask": kzoo.FillMask, "pretrain": kzoo.Pretrain}[name]
     return kind(tiny.bert(num_layers=1, attention_dropout=0.0), max_length=32)
+
+
+def examples(name):
+    """To learn from, and to measure on."""
+    texts = [text[: 9 * number + 20] for number, text in enumerate(documents(11))]
+    if name != "answers":
+        return {"text": texts}, {"text": documents(5)}
+    return tuple(
+        {"prompt": [text[:8] for text in some], "answer": [text[8 : 12 + number] for number, text in enumerate(some)]}
+        for some in (texts, documents(5))
+    )
 
 
 def trained(name, strategy, **settings):
     task = make(name)
     run = kzoo.fit(
         task,
-        {"text": [text[: 9 * number + 20] for number, text in enumerate(documents(11))]},
-        {"text": documents(5)},
+        *examples(name),
         strategy=strategy,
         epochs=2,
         batch_size=4,

@@ -131,7 +131,7 @@ def test_the_guide_s_commands_run(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["fill_mask", "pretrain", "generate"])
+@pytest.mark.parametrize("name", ["fill_mask", "pretrain", "generate", "answers"])
 def test_two_devices_or_parts_of_a_batch_learn_what_one_device_does(name):
     process = subprocess.run(
         [sys.executable, "-m", "tests.training.pretraining_devices", name],
