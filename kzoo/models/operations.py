@@ -7,7 +7,6 @@ operations. Attention counts as if every token looked at all of its row, as it i
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-
 from typing import Any
 
 import keras

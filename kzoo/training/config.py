@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from kzoo.data.readers import Reading
 from kzoo.models import zoo
@@ -162,6 +162,21 @@ class SamplesConfig(Section):
     options: dict[str, Any] = Field({}, description="max_new_tokens, temperature, ...")
 
 
+class GuessesConfig(Section):
+    """What a masked language model takes masked words of the validation for, to be read in TensorBoard."""
+
+    texts: int = Field(4, ge=0, le=64, description="How many; 0 for none.")
+    words: int = Field(3, ge=1, le=50, description="Likeliest words for each place.")
+    every: int | None = Field(None, ge=1, description="Steps between them, beside each epoch's end.")
+
+
+class ProjectorConfig(Section):
+    """Vectors for TensorBoard's Projector."""
+
+    points: int = Field(500, ge=2, le=100_000, description="Texts of the validation, or tokens of a language model.")
+    each_epoch: bool = Field(False, description="At the end of each epoch too, not of the run alone.")
+
+
 class LoggingConfig(Section):
     """What one sees of the run. Never changes the result."""
 
@@ -172,6 +187,32 @@ class LoggingConfig(Section):
         "auto", description="auto: a bar on a terminal, else a line an epoch."
     )
     samples: SamplesConfig | None = None
+    guesses: GuessesConfig = GuessesConfig()
+    pictures: bool = Field(True, description="Of a classifier: confusion matrix and precision-recall curves.")
+    projector: ProjectorConfig | None = Field(None, description="Its keys, or a number of points.")
+    histograms: bool | int = Field(
+        False, description="Of the weights: true at each epoch's end, a number every so many steps, too."
+    )
+    profile: int | tuple[int, int] | None = Field(
+        None, description="A profile of the steps [first, last], or of so many from the 6th on."
+    )
+    peak_teraflops: float | None = Field(
+        None, gt=0.0, description="Peak of a device in the run's precision; known for many GPUs."
+    )
+
+    @field_validator("projector", mode="before")
+    @classmethod
+    def _number_of_points(cls, value):
+        return {"points": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _whole_numbers(self):
+        if self.histograms is not True and self.histograms < 0:
+            raise ValueError(f"histograms is true, false or a number of steps; received {self.histograms}")
+        first, last = self.profile if isinstance(self.profile, tuple) else (1, self.profile or 1)
+        if not 1 <= first <= last:
+            raise ValueError(f"profile names steps from 1 on, [first, last], or how many; received {self.profile}")
+        return self
 
 
 class RunConfig(Section):

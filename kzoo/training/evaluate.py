@@ -84,6 +84,7 @@ class Validation(keras.callbacks.Callback):
         progress: the run's.
         every: steps between validations beside the epochs' ends, or None.
         curves: where to write them, or None.
+        pictures: of the answers, or None.
         on_measured: called with the results while the model has the weights that were measured.
     """
 
@@ -96,6 +97,7 @@ class Validation(keras.callbacks.Callback):
         examples=None,
         every: int | None = None,
         curves=None,
+        pictures=None,
         on_measured: Callable[[dict[str, Any]], None] = lambda results: None,
     ):
         super().__init__()
@@ -105,6 +107,7 @@ class Validation(keras.callbacks.Callback):
         self.progress = progress
         self.every = every
         self.curves = curves
+        self.pictures = pictures
         self.on_measured = on_measured
         self.results: dict[str, Any] = {}
         self._measured_at = -1
@@ -124,6 +127,8 @@ class Validation(keras.callbacks.Callback):
 
     def measure(self) -> None:
         """Measures now."""
+        if self.pictures is not None:
+            self.pictures.begin()
         with self.model.averaged():
             self.results = measure(self.model, self.task, self.batches, examples=self.examples)
             self.on_measured(self.results)
@@ -131,4 +136,6 @@ class Validation(keras.callbacks.Callback):
         if self.curves is not None:
             numbers = {name: value for name, value in self.results.items() if isinstance(value, float)}
             self.curves.write("validation", numbers, self.progress.total)
+            if self.pictures is not None:
+                self.pictures.write(self.progress.total)
             self.curves.resume_clock()

@@ -37,10 +37,7 @@ from kzoo.training.progress import Advance, KeepMetrics, Progress, RunCallbacks
 from kzoo.training.run_folder import RunFolder
 from kzoo.training.stopping import StopTogether
 from kzoo.training.team import Team
-from kzoo.training.watching import event_files
-from kzoo.training.watching.curves import Curves
-from kzoo.training.watching.input_wait import InputWait
-from kzoo.training.watching.samples import Samples
+from kzoo.training.watching.watch import Watch
 
 
 @dataclass(kw_only=True)
@@ -182,31 +179,34 @@ def _fit(
             say(f"Going on from epoch {position.epoch + 1}, step {position.step} ({position.total} of {total} steps).")
         if team.is_chief:
             folder.clear()
-            event_files.rewind(folder.tensorboard, progress.total, epoch_ends=progress.step == batches.steps)
     examples = 0 if validation is None else number_of(team, validation, own_rows=own_rows)
     best = _best(team, folder, training, model, learner, checkpoints, progress, examples)
-    curves = validate = samples = None
-    if folder is not None and logging.tensorboard:
-        curves = Curves(
-            folder.tensorboard if team.is_chief else None,
-            progress,
-            every=logging.every,
-            note=checkpoints.notes.get("curves") if checkpoints is not None else None,
-        )
-        if logging.graph and team.is_chief and not progress.total:
-            curves.write_graph(learner.model, batches.dataset().element_spec[0])
+    measured = validate = None
     if examples:
         measured = Batches(task, validation, batch_size=training.batch_size, training=False)
         if own_rows:
             measured.join(team.gather)
-        validate = Validation(
-            learner, measured, progress, examples=validation, every=training.validate_every, curves=curves
-        )
+    watch = Watch(
+        logging,
+        folder=None if folder is None else folder.tensorboard,
+        team=team,
+        learner=learner,
+        model=model,
+        batches=batches,
+        progress=progress,
+        measured=measured,
+        examples=(train, validation),
+        own_rows=own_rows,
+        precision=training.precision,
+        config=config,
+        note=checkpoints.notes.get("curves") if checkpoints is not None else None,
+        say=say,
+    )
+    if measured is not None:
+        shown = {"examples": validation, "curves": watch.curves, "pictures": watch.pictures}
+        validate = Validation(learner, measured, progress, every=training.validate_every, **shown)
         if best is not None:
             validate.on_measured = best.consider
-    if logging.samples is not None and team.is_chief:
-        samples = Samples(learner, logging.samples, progress, curves=curves, say=say)
-    wait = InputWait(progress, curves=curves, every=logging.every)
     recorder = Recorder(progress, history, folder if team.is_chief else None, best=best)
     stop = StopRequest(alone=team.size == 1)
     together = None if stop.alone else StopTogether(stop)
@@ -215,32 +215,32 @@ def _fit(
         stop,
         checkpoints=checkpoints,
         every=training.checkpoint_every,
-        notes=lambda: {"curves": curves.note if curves else None, "best": best.record if best else None},
+        notes=lambda: {"curves": watch.note, "best": best.record if best else None},
         identify=functools.partial(_identify, folder, batches, train) if team.is_chief else None,
         on_save=functools.partial(best.tidy, checkpoints) if best and checkpoints else None,
     )
-    first = [Advance(progress), wait, KeepMetrics(model, resumed=progress.step > 0), validate, curves, samples]
+    first = [Advance(progress), KeepMetrics(model, resumed=progress.step > 0), *watch.first, validate, *watch.later]
     parts = [one for one in (*first, *callbacks, recorder, together, guard) if one is not None]
     verbose = {"none": 0, "bar": 1, "line": 2, "auto": 1 if sys.stdout.isatty() else 2}[logging.progress]
     verbose = verbose if team.is_chief else 0
     try:
         with stop:
             seen = RunCallbacks(parts, model=model, epochs=epochs, verbose=verbose)
-            _run_epochs(model, batches, progress, seen, total, wait)
+            _run_epochs(model, batches, progress, seen, total, watch.wait)
         model.finish()
         if validate is not None and not validate.results:  # the run had come to its end before
             validate.measure()
         if best and best.record and validate and training.result == "best":
             validate.results = best.restore()
+        watch.end()
     finally:
-        if curves is not None:
-            curves.close()
+        watch.close()
         if training.recompute:
             learner.backbone.recompute = False
         for weight in frozen:
             weight.trainable = True
         give_back(learner, task)
-    metrics = _metrics(model, validate, history, training) | {"input_wait": wait.share}
+    metrics = _metrics(model, validate, history, training) | {"input_wait": watch.wait.share}
     if best is not None:
         metrics |= {"best": best.summary, "result": training.result}
     if folder is not None:

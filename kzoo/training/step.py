@@ -70,6 +70,7 @@ class TrainingModel(keras.Model):
         self._loss = without_reduction(loss)
         self._tracker_of_loss = keras.metrics.Mean(name="loss", dtype="float64")
         self._task_metrics = list(metrics)
+        self._counted_in: list[keras.metrics.Metric] = []
         self._dropout_states = [
             variable for variable in model.non_trainable_variables if variable.name == "seed_generator_state"
         ]
@@ -147,6 +148,10 @@ class TrainingModel(keras.Model):
             for variable, value in zip(self.trainable_weights, kept, strict=True):
                 variable.assign(value)
 
+    def count_in(self, metric: keras.metrics.Metric) -> None:
+        """From now on each measurement on examples adds to the metric, too; nothing resets it. Before the first one."""
+        self._counted_in.append(metric)
+
     def finish(self) -> None:
         """Ends the run: an optimizer that keeps moving averages of the weights puts them in place."""
         self._finalize(self.trainable_weights)
@@ -179,6 +184,8 @@ class TrainingModel(keras.Model):
         )
         self._tracker_of_loss.update_state(tf.math.divide_no_nan(loss, total), sample_weight=total)
         self._update_metrics(targets, outputs, weights)
+        for metric in self._counted_in:
+            metric.update_state(targets, outputs, sample_weight=weights)
         return self.get_metrics_result()
 
     def _accumulated(self, replica, batch, total):

@@ -42,6 +42,7 @@ def test_train_and_validation_curves(tmp_path):
     validation, _ = read(result.tensorboard / "validation")
     assert {
         "loss", "accuracy", "learning_rate", "gradient_norm", "examples_per_second", "tokens_per_second", "input_wait",
+        "teraflops", "teraflops_with_padding", "memory_gigabytes",
     } == set(train)  # fmt: skip
     assert set(validation) == {"loss", "accuracy"}
     for tag, points in train.items():

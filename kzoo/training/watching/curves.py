@@ -1,16 +1,17 @@
 """Curves of a run for TensorBoard, in ``tensorboard/train`` and ``tensorboard/validation``.
 
-Tags: ``loss`` and the task's metrics in both; ``learning_rate``, ``gradient_norm``, ``examples_per_second`` and
-``tokens_per_second`` (real ones, not padding) in ``train``. The step counts updates since the run began, across
-interruptions. A training point is the mean over the steps since the point before it.
+Tags: ``loss`` and the task's metrics in both; ``learning_rate``, ``gradient_norm``, ``examples_per_second``,
+``tokens_per_second`` (real ones, not padding) and what ``work.py`` and ``memory.py`` say in ``train``. The step counts
+updates since the run began, across interruptions. A training point is the mean over the steps since the last one.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from kzoo.training.progress import Progress
@@ -26,6 +27,9 @@ class Curves(keras.callbacks.Callback):
         every: steps between points of the training curves.
         note: of the checkpoint from which the run goes on.
         clock: seconds, for the rates.
+
+    Attributes:
+        rates: functions that give further scalars for the last so many steps, which took so many seconds.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class Curves(keras.callbacks.Callback):
         self.progress = progress
         self.every = every
         self.clock = clock
+        self.rates: list[Callable[[int, float], Mapping[str, float]]] = []
         self._writers: dict[str, tf.summary.SummaryWriter] = {}
         self._counts: dict[str, int] = {}
         self._sums: dict[str, tuple[float, float]] = {}
@@ -53,6 +58,11 @@ class Curves(keras.callbacks.Callback):
         self.resume_clock()
         self._sums = {name: (total, count) for name, (total, count) in (self._resumed or self._read_sums()).items()}
         self._resumed = None
+
+    @property
+    def writes(self) -> bool:
+        """Whether this worker writes."""
+        return self.folder is not None
 
     @property
     def note(self) -> dict[str, Any]:
@@ -71,6 +81,8 @@ class Curves(keras.callbacks.Callback):
                 values[name] = (total - total_before) / (count - count_before)
         for name in ("examples", "tokens"):
             values[f"{name}_per_second"] = (counts[name] - self._counts[name]) / seconds
+        for rate in self.rates:
+            values |= rate(counts["step"] - self._counts["step"], seconds)
         self.write("train", values, counts["step"])
         self._sums = sums
         self.resume_clock()
@@ -96,6 +108,26 @@ class Curves(keras.callbacks.Callback):
         writer = self._writer("train")
         with writer.as_default(step=step):
             tf.summary.text(tag, texts)
+        writer.flush()
+
+    def write_image(self, tag: str, image: np.ndarray, step: int, *, description: str = "") -> None:
+        """Writes a picture uint8 ``[H, W, 3]`` of the validation."""
+        with self._writer("validation").as_default(step=step):
+            tf.summary.image(tag, image[np.newaxis], description=description)
+
+    def write_tensor(self, part: str, tag: str, tensor: tf.Tensor, metadata, step: int) -> None:
+        """Writes what a plugin of TensorBoard reads, as its metadata says."""
+        writer = self._writer(part)
+        with writer.as_default(step=step):
+            tf.summary.write(tag, tensor, metadata=metadata)
+        writer.flush()
+
+    def write_histograms(self, values: Mapping[str, np.ndarray], step: int) -> None:
+        """Writes how numbers are spread, one histogram a tag."""
+        writer = self._writer("train")
+        with writer.as_default(step=step):
+            for tag, numbers in values.items():
+                tf.summary.histogram(tag, numbers)
         writer.flush()
 
     def write_graph(self, model: keras.Model, features) -> None:

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from kzoo.training.watching import projector
+
 FILES = "events.out.tfevents.*"
-AT_EPOCH_END = ("samples",)  # tags of ``train`` that the end of an epoch writes; of ``validation`` it writes all
+# tags of ``train``, or their beginnings, that the end of an epoch writes; of ``validation`` it writes all
+AT_EPOCH_END = ("samples", "guesses", "weights/")
 
 
 def rewind(folder: str | Path, total: int, *, epoch_ends: bool = False) -> None:
@@ -23,6 +26,7 @@ def rewind(folder: str | Path, total: int, *, epoch_ends: bool = False) -> None:
                 path.unlink()
             else:
                 _rewind(path, total, again=(part, total) if epoch_ends else None)
+    projector.rewind(Path(folder) / "train", total)
 
 
 def _rewind(path: Path, total: int, *, again: tuple[str, int] | None) -> None:
@@ -55,4 +59,4 @@ def _stays(event, total: int, again: tuple[str, int] | None) -> bool:
         return False
     if again is None or event.step < again[1]:
         return True
-    return again[0] == "train" and not any(value.tag in AT_EPOCH_END for value in event.summary.value)
+    return again[0] == "train" and not any(value.tag.startswith(AT_EPOCH_END) for value in event.summary.value)
