@@ -41,7 +41,7 @@ def evaluate(
     answer: Annotated[
         str, typer.Option(metavar="COLUMN", help="That of their right answers, unless it is called answer.")
     ] = "",
-    format: Annotated[str, typer.Option(help="csv, tsv, jsonl or text; by default the file's suffix says it.")] = "",
+    format: Annotated[str, typer.Option(help="csv, tsv, jsonl, conll, squad or text; by default by the suffix.")] = "",
     task: Annotated[str, typer.Option(help="classify, embed, ... for a checkpoint that does not say.")] = "",
     option: Annotated[
         list[str] | None,
@@ -150,6 +150,7 @@ def read_examples(data: str, task: Task, *, theirs: dict[str, str], format: str)
     from kzoo.data import read
     from kzoo.training.judging import columns_of
 
+    theirs = theirs | {"entities": theirs["label"]}
     needed = ["prompt", "answer"] if theirs["prompt"] or theirs["answer"] else columns_of(task)
     columns = {name: theirs.get(name) or name for name in needed} if any(theirs.values()) else None
     if task.name == "answer" and Path(data).suffix.lower() in (".jsonl", ".ndjson"):

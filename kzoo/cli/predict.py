@@ -144,6 +144,7 @@ def show(texts: list[str], answers: list[dict[str, Any]], *, json: bool) -> None
         for text, answer in zip(texts, answers, strict=True):
             print_json({"input": text, **answer})
         return
+    answers = [with_entities(answer) for answer in answers]
     columns = [name for name in answers[0] if name != "classes"]
     print_table(
         ["input", *columns],
@@ -161,12 +162,23 @@ def for_a_person(answer: dict[str, Any], name: str) -> str:
         pairs = sorted(zip(answer["classes"], value, strict=True), key=lambda pair: -pair[1])
         shown = ", ".join(f"{label} {score:.3f}" for label, score in pairs[:3])
         return shown + (f", and {len(pairs) - 3} more" if len(pairs) > 3 else "")
+    if name == "entities":
+        return ", ".join(f"{one['text']} ({one['type']} {one['score']:.3f})" for one in value) or "none"
     if name == "labels":
         return ", ".join(filter(None, value)) or "none"
     if isinstance(value, list) and value and isinstance(value[0], float):
         head = " ".join(f"{number:.3f}" for number in value[:4])
         return f"{head} ... ({len(value)} numbers)" if len(value) > 4 else head
     return str(value)
+
+
+def with_entities(answer: dict[str, Any]) -> dict[str, Any]:
+    """Returns a tagger's answer as a server gives it, in lists of equal length, as one list of entities."""
+    names = ("text", "type", "score")
+    if set(answer) != {*names, "start", "end", "count"}:
+        return answer
+    rows = list(zip(*(answer[name] for name in names), strict=True))[: answer["count"]]
+    return {"entities": [dict(zip(names, row, strict=True)) for row in rows]}
 
 
 def shorten(text: str, length: int) -> str:

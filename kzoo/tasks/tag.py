@@ -66,7 +66,7 @@ class Tag(Task):
     """
 
     name = "tag"
-    columns = {"text": "string", "entities": "spans"}
+    columns = {"text": "string", "entities": "list"}
 
     def __init__(
         self,

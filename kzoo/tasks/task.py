@@ -63,7 +63,7 @@ class Task:
 
     name: str
     columns: dict[str, str] = {"text": "string"}
-    """Columns of the examples that training reads, with their kinds: ``string``, ``label`` or ``number``."""
+    """Columns of the examples that training reads, with their kinds: ``string``, ``label``, ``number`` or ``list``."""
     inputs: dict[str, tf.TensorSpec] = {"text": tf.TensorSpec([None], tf.string, name="text")}
     """What the plain answer needs."""
     reads_documents = False

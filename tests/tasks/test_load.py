@@ -42,7 +42,7 @@ def describe(directory, **keys):
 def test_every_task_has_its_name_and_its_columns():
     for name in TASKS:
         assert task_class(name).name == name
-        assert set(task_class(name).columns.values()) <= {"string", "label", "number"}
+        assert set(task_class(name).columns.values()) <= {"string", "label", "number", "list"}
     assert refusal(task_class, "translate") == f"kzoo has no task 'translate'; it has {', '.join(TASKS)}."
 
 

@@ -13,7 +13,7 @@ from kzoo import data
 from kzoo.data.examples import Examples
 from kzoo.errors import UserError
 from kzoo.tasks.load import load_task
-from tests import tiny
+from tests import reference, tiny
 
 # B texts, W windows, T length, C classes
 
@@ -388,3 +388,53 @@ def test_the_loss_is_that_of_a_word(task):
 def test_batches_need_both_columns(task):
     with pytest.raises(UserError, match="The task tag needs the columns text, entities"):
         data.batches(task, Examples({"text": ["a"]}), batch_size=1, training=True)
+
+
+# -- the reference -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parity
+def test_a_checkpoint_of_transformers_finds_what_its_pipeline_finds(tmp_path):
+    import transformers
+
+    names = dict(enumerate(["B-film", "O", "I-film", "I-mood", "B-mood"]))
+    theirs = reference.make(
+        "BertForTokenClassification",
+        tmp_path,
+        id2label=names,
+        label2id={name: number for number, name in names.items()},
+    )
+    tokenizer = transformers.BertTokenizerFast.from_pretrained(tmp_path)
+    texts = [
+        *tiny.TEXTS,
+        "filmy good-badly zq! it's notallgood, wasbadfilm",
+        "caf\u00e9 \U0001f600 \u5317\u4eac filmwas",
+    ]
+    found = 0
+    for aggregation in ("simple", "first", "average", "max"):
+        pipeline = transformers.pipeline(
+            "token-classification", model=theirs, tokenizer=tokenizer, aggregation_strategy=aggregation
+        )
+        task = kzoo.Tag(kzoo.load(tmp_path), aggregation=aggregation)
+        assert task.labels == list(names.values())
+        for text, answer in zip(texts, task.predict(texts), strict=True):
+            expected = pipeline(text)
+            scores = [one["score"] for one in answer["entities"]]
+            np.testing.assert_allclose(scores, [one["score"] for one in expected], atol=1e-4)
+            assert [(one["type"], one["start"], one["end"]) for one in answer["entities"]] == [
+                (one["entity_group"], one["start"], one["end"]) for one in expected
+            ]
+            found += len(expected)
+    assert found > 40
+
+
+@pytest.mark.parity
+def test_transformers_loads_what_is_saved(task, tmp_path):
+    task.save(tmp_path)
+    theirs = reference.load(tmp_path, "BertForTokenClassification")
+    assert theirs.config.id2label == dict(enumerate(LABELS))
+    tokens = tokenized(task, tiny.TEXTS)
+    features = {name: one.numpy() for name, one in task.pack(tokens, 24).items()}
+    mine = task.model(features, training=False).numpy()
+    real = features["padding_mask"] > 0
+    np.testing.assert_allclose(reference.ask(theirs, features)["logits"][real], mine[real], atol=1e-4)

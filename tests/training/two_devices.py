@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kzoo import Answer, Classify, Generate, Regress
+from kzoo import Answer, Classify, Generate, Regress, Tag
 from kzoo.data.examples import Examples
 from kzoo.training.run import fit
 from kzoo.training.strategy import choose
@@ -96,6 +96,13 @@ HEADS = {
             "answers": [[{"text": "film", "answer_start": 13}], [], [{"text": "film", "answer_start": 48}]],
         },
     ),
+    "entities": (  # windows, and words of which some have several tokens
+        lambda bert: Tag(bert, labels=["film"], max_length=8, stride=3, class_weights={"O": 0.5}, dropout=0.0),
+        {
+            "text": [*TEXTS[:5], "bad " * 11 + "zqz"],
+            "entities": [[[9, 17, "film"]], [[4, 8, "film"]], [], [[9, 17, "film"]], [], [[40, 47, "film"]]],
+        },
+    ),
 }
 
 
@@ -113,7 +120,9 @@ def headed(make, examples, strategy):
     # not Adam: the gradient of a key's bias is nothing but rounding, which Adam would make as large as any other
     sgd = {"name": "sgd", "momentum": 0.9}
     settings = dict(epochs=2, batch_size=4, learning_rate=0.05, optimizer=sgd, logging={"progress": "none"})
-    validation = examples if "answers" in examples else None  # whose figures are more than the metrics of batches
+    validation = (
+        examples if {"answers", "entities"} & set(examples) else None
+    )  # whose figures are more than the metrics of batches
     result = fit(task, examples, validation, strategy=strategy, say=lambda text: None, **settings)
     return {
         "history": [untimed(one) for one in result.history],
