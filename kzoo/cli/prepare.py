@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Iterable
 from enum import StrEnum
@@ -174,7 +173,10 @@ def resolved(config: str, given: dict[str, Any], settings: Iterable[str]) -> Pre
         *sections, name = key.split(".")
         section = content
         for one in sections:
-            section = section.setdefault(one, {})
+            section[one] = section.get(one) or {}
+            section = section[one]
+            if not isinstance(section, dict):
+                raise UserError(f"{config}: {one} is a section with keys of its own, as in `{one}: {{{name}: ...}}`.")
         section[name] = value
     for setting in settings:
         apply_override(content, setting)
@@ -206,8 +208,8 @@ class _Progress:
         now = time.monotonic()
         if now - self._last >= EVERY:
             self._last = now
-            speed = characters / 1e6 / (now - self._start)
-            say(f"{count(read)} documents read, {count(kept)} kept, {speed:.1f} million characters a second")
+            speed = count(round(characters / (now - self._start)))
+            say(f"{count(read)} documents read, {count(kept)} kept, {speed} characters a second")
 
 
 def _tell(report: dict[str, Any]) -> None:
@@ -218,7 +220,7 @@ def _tell(report: dict[str, Any]) -> None:
     for name, said in (("changed", "Changed"), ("redacted", "Redacted"), ("languages", "Languages")):
         if report[name]:
             few = list(report[name].items())[:8]
-            print(f"{said}: {', '.join(f'{spoken(key)} {number:,}' for key, number in few)}", file=sys.stdout)
+            print(f"{said}: {', '.join(f'{spoken(key)} {number:,}' for key, number in few)}")
     if report.get("label_conflicts"):
         print(f"Duplicates with another label: {report['label_conflicts']:,}")
 

@@ -195,6 +195,7 @@ def test_a_dry_run_writes_nothing(run, files):
         ("a.jsonl", b'{"text": 3}\n', (), "a.jsonl:1: text must hold a text or a list of sentences. It holds 3."),
         ("a.jsonl", b'{"text": "x"\n', (), "a.jsonl:1: not valid JSON"),
         ("a.jsonl", b'{"text": "x"}\n', ("--label", "y"), "there is no column 'y'"),
+        ("a.json", b'{"data": []}', (), "a.json is squad, not csv, tsv, jsonl or text"),
         ("a.bin", b"x", (), "suffix of a.bin does not tell its format"),
         ("a.txt", b"x\n", ("--near-duplicates", "1.5"), "duplicates.near: input should be less than or equal to 1"),
         ("a.txt", b"x\n", ("--near-duplicates", "0"), "duplicates.near: input should be greater than 0"),
@@ -214,6 +215,28 @@ def test_mistakes_are_told_and_leave_nothing(run, files, file, content, options,
     before = sorted(files.iterdir())
     answer = run("data", "prepare", file, *(options if "--output" in options else (*options, "--output", "clean")))
     assert answer.exit_code == 2 and said in answer.stderr, answer.stderr
+    assert sorted(files.iterdir()) == before
+
+
+def test_sections_of_the_file_must_be_sections(run, files):
+    Path("p.yaml").write_text("inputs: [corpus.txt]\nfilters:\nduplicates: 3\n")
+    answer = run("data", "prepare", "--config", "p.yaml", "--near-duplicates", "0.5", "--output", "clean")
+    assert answer.exit_code == 2 and "p.yaml: duplicates is a section with keys of its own" in answer.stderr
+    Path("p.yaml").write_text("inputs: [corpus.txt]\nfilter: {}\n")
+    answer = run("data", "prepare", "--config", "p.yaml", "--output", "clean")
+    assert answer.exit_code == 2 and "unknown key filter; did you mean filters?" in answer.stderr
+
+
+def test_a_full_disk_leaves_nothing(run, files, monkeypatch):
+    from kzoo.data.preparing import output_folder
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(output_folder.os, "fsync", full)
+    before = sorted(files.iterdir())
+    answer = run("data", "prepare", "corpus.txt", "--output", "clean")
+    assert answer.exit_code == 2 and "clean cannot be written: No space left on device." in answer.stderr
     assert sorted(files.iterdir()) == before
 
 
@@ -278,4 +301,7 @@ def test_the_guides_commands_work(run, files):
     Path("pages.jsonl").write_text(json.dumps({"text": f"{page}{words}, call (650) 253-0000. And then {words[::-1]}"}))
     for command in commands:
         ready(run, *shlex.split(command)[2:])
+    for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(compile(code, str(GUIDE), "exec"), {})
+    assert Path("clean-too/part-00000.txt").is_file()
     assert "<PHONE>" in rows_of("pages-again")[0]["text"]

@@ -47,4 +47,4 @@ def without_tags(text: str) -> str:
     parser = _Text()
     parser.feed(text)
     parser.close()
-    return re.sub(r"[ \t]*\n[ \t]*(?:\n[ \t]*)+", "\n", "".join(parser.parts)).strip("\n")
+    return "\n".join(line for line in map(str.strip, "".join(parser.parts).split("\n")) if line)

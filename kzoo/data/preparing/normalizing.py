@@ -18,7 +18,6 @@ _URL = re.compile(
     r"\b(?:https?|ftp)://[^\s<>\"'`]+[^\s<>\"'`.,;:!?)\]}]|\bwww\.[^\s<>\"'`]+[^\s<>\"'`.,;:!?)\]}]", re.I
 )
 _LINE_ENDS = re.compile(r"\r\n?|\u2028|\u2029|\x85")
-_TRAILING = re.compile(r"[^\S\n]+(?=\n|$)")
 _EMPTY_LINES = re.compile(r"\n{3,}")
 _RUNS = re.compile(r"[^\S\n]+")
 
@@ -61,7 +60,7 @@ def _without_surrogates(text: str) -> str:
 
 
 def _tidy(text: str) -> str:
-    return _EMPTY_LINES.sub("\n\n", _TRAILING.sub("", text)).strip("\n")
+    return _EMPTY_LINES.sub("\n\n", "\n".join(map(str.rstrip, text.split("\n")))).strip("\n")
 
 
 def _collapsed(text: str) -> str:

@@ -246,7 +246,7 @@ def _sources(places: Iterable[str], preparation: Preparation, *, what: str) -> l
     for place in places:
         path = Path(place).expanduser()
         if not path.exists():
-            sources.append(_data_set(place, path))
+            sources.append(_data_set(place))
             continue
         for file in files_of(path, reading):
             if not file.is_file() or not os.access(file, os.R_OK):
@@ -259,12 +259,12 @@ def _sources(places: Iterable[str], preparation: Preparation, *, what: str) -> l
     return sources
 
 
-def _data_set(name: str, path: Path) -> _Source:
+def _data_set(name: str) -> _Source:
     from kzoo.data.catalog import dataset_names
-    from kzoo.data.readers import _not_there
+    from kzoo.data.readers import read
 
     if name not in dataset_names():
-        raise UserError(_not_there(path, dataset_names()))
+        read(name)  # says that there is no such file, and what was perhaps meant
     return _Source(name, None, plain=False)
 
 
