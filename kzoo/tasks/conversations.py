@@ -117,7 +117,8 @@ def render(template: ChatTemplate, messages: Sequence[dict[str, str]], *, where:
                 "cannot tell which tokens are the assistant's. Cut such conversations into single exchanges."
             )
         # where a request begins an answer otherwise than a conversation shows it, only what was said is learned
-        spoken.append((len(asked) if asks else len(text[:start].rstrip(" ")), start + len(content)))
+        if asks or content:
+            spoken.append((len(asked) if asks else len(text[:start].rstrip(" ")), start + len(content)))
     return Rendered(text, spoken)
 
 
