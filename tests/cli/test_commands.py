@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -165,6 +166,93 @@ def test_texts_for_a_model_of_pairs_must_be_pairs(run, tmp_path):
     assert uneven.exit_code == 2 and "Received 1 for 2" in uneven.stderr
     embedded = run("evaluate", str(model), "rows.csv", "--task", "embed")
     assert embedded.exit_code == 2 and "was saved for the task regress, not embed" in embedded.stderr
+
+
+CONTEXT = "it was a bad film. the good film was not bad at all"
+QUESTION = {"question": "what was good", "context": CONTEXT, "answer": "good film"}
+
+
+@pytest.fixture(scope="module")
+def answerer(tmp_path_factory):
+    """A saved tiny model that answers questions."""
+    task = kzoo.Answer(tiny.pretrained("bert", num_layers=1), max_length=24, stride=8, max_answer_tokens=4)
+    task.head.kernel.assign(task.head.kernel * 50)
+    return task.save(tmp_path_factory.mktemp("saved") / "answerer")
+
+
+def test_questions_from_the_command_line(run, answerer, tmp_path):
+    asked = run("predict", str(answerer), "what was good", "what was bad", "--context", CONTEXT)
+    assert asked.exit_code == 0, asked.output
+    lines = list(map(json.loads, asked.stdout.splitlines()))
+    assert [line["input"] for line in lines] == ["what was good", "what was bad"]
+    for line in lines:
+        assert line["answer"] == (CONTEXT[line["start"] : line["end"]] if line["start"] >= 0 else "")
+    path = tmp_path / "questions.jsonl"
+    path.write_text(json.dumps(QUESTION) + "\n")
+    (again,) = run("predict", str(answerer), "--file", str(path)).stdout.splitlines()
+    assert json.loads(again) == lines[0]
+    for arguments, message in (
+        (("what",), "reads a question and a passage: add --context TEXT"),
+        (("what", "--pair", "a film"), "reads a question and a passage: add --context TEXT"),
+        (("what", "--context", "a", "--context", "b"), "once for each question. Received 2 for 1"),
+        (("what", "--context", "a", "--pair", "b"), "Give one of them"),
+    ):
+        refused = run("predict", str(answerer), *arguments)
+        assert refused.exit_code == 2 and message in refused.stderr
+    path.write_text('{"question": "what"}\n')
+    refused = run("predict", str(answerer), "--file", str(path))
+    assert refused.exit_code == 2 and "add --context" in refused.stderr
+
+
+def test_a_classifier_reads_no_passage(run, classifier):
+    refused = run("predict", str(classifier), "what", "--context", "a film")
+    assert refused.exit_code == 2 and "reads one text: leave --context out" in refused.stderr
+
+
+def test_answers_are_measured_and_their_threshold_learned(run, answerer, classifier, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(answerer, model)
+    path = tmp_path / "questions.jsonl"
+    nothing = QUESTION | {"question": "who", "answer": ""}
+    path.write_text("".join(json.dumps(line) + "\n" for line in (QUESTION, nothing, nothing)))
+    measured = run(
+        "evaluate", str(model), str(path), "--json", "--learn-threshold", "--output", str(tmp_path / "judged")
+    )
+    assert measured.exit_code == 0, measured.output
+    figures = json.loads(measured.stdout)
+    assert figures["examples"] == 3 and figures["answering_nothing"] == pytest.approx(2 / 3)
+    assert {"exact_match", "f1", "f1_interval_95", "has_answer_f1", "no_answer_f1"} <= set(figures)
+    assert "Kept in" in measured.stderr and "measure on others" in measured.stderr
+    kept = json.loads((model / "kzoo.json").read_text())["options"]["threshold"]
+    assert kept == pytest.approx(figures["best_f1_threshold"], rel=1e-5)
+    again = json.loads(run("evaluate", str(model), str(path), "--json").stdout)
+    assert again["f1"] == pytest.approx(figures["best_f1"])
+    assert "The worst mistakes" in (tmp_path / "judged" / "report.html").read_text()
+    refused = run("evaluate", str(classifier), str(path), "--learn-threshold")
+    assert refused.exit_code == 2 and "is for a model that may give no answer" in refused.stderr
+    headless = run("predict", str(classifier), "what", "--context", "a film", "--task", "answer")
+    assert headless.exit_code == 2 and "was saved for the task classify" in headless.stderr
+
+
+@pytest.mark.slow
+def test_questions_are_answered_over_rest_and_grpc(run, answerer, tmp_path):
+    for arguments in (
+        ("export", str(answerer), str(tmp_path / "export")),
+        ("bundle", str(tmp_path / "bundle"), f"answers={tmp_path / 'export'}"),
+    ):
+        made = run(*arguments)
+        assert made.exit_code == 0, made.output
+    question = ("what was good", "--context", CONTEXT)
+    expected = json.loads(run("predict", str(answerer), *question).stdout)
+    with served(tmp_path / "bundle") as (rest, grpc):
+        for address in (rest, f"grpc://{grpc}"):
+            answer = run("query", address, "--model", "answers", *question)
+            assert answer.exit_code == 0, answer.output
+            assert json.loads(answer.stdout) == pytest.approx(expected, abs=1e-5)
+        best = run("query", rest, "--model", "answers", *question, "--signature", "n_best")
+        assert len(json.loads(best.stdout)["answer"]) == 5
+        alone = run("query", rest, "--model", "answers", "what was good")
+        assert alone.exit_code == 2 and "reads a question and a passage: add --context TEXT" in alone.stderr
 
 
 def test_evaluate_says_which_column_is_missing(run, classifier, reviews):

@@ -1,9 +1,11 @@
 """Answers from passages: windows and their targets, the best span by a plain search, no answer, exports, parity."""
 
+import functools
 import json
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -48,6 +50,7 @@ def noisy(task, seed=1):
     return task
 
 
+@functools.cache  # what is traced once serves several tests
 def answerer(kind="bert", **options):
     return noisy(kzoo.Answer(tiny.pretrained(kind, num_layers=1), **SHORT | options))
 
@@ -260,7 +263,7 @@ def test_the_n_best_in_python_hold_the_answer():
 
 @pytest.mark.parametrize("no_answer", [True, False])
 def test_nothing_is_found_in_nothing(no_answer):
-    task = answerer(no_answer=no_answer)
+    task = answerer() if no_answer else answerer(no_answer=False)
     questions = {"question": ["what", "", "what"], "context": ["", "", " \n "]}
     for answer in task.predict(questions):
         assert (answer["answer"], answer["start"], answer["end"]) == ("", NOWHERE, NOWHERE)
@@ -269,7 +272,7 @@ def test_nothing_is_found_in_nothing(no_answer):
 
 
 def test_answers_are_valid_text_whatever_comes():
-    task = answerer(no_answer=False, max_answer_tokens=1)
+    task = answerer(no_answer=False)
     broken = [
         b"caf\xc3\xa9 \xff\xfe was \xf0\x9f\x91\xa9\xe2\x80\x8d\xf0\x9f",
         "a\x00b 👩‍👩‍👧".encode(),
@@ -287,9 +290,12 @@ def test_the_threshold_decides():
     task = answerer()
     margins = [one["margin"] for one in task.best_answers(ASKED)]
     task.threshold = float(np.median(margins))
-    task.forget_traces()
-    assert [one["answer"] == "" for one in task.predict(ASKED)] == [margin > task.threshold for margin in margins]
-    assert task.options()["threshold"] == task.threshold
+    try:
+        answers = task.serve({name: tf.constant(column) for name, column in ASKED.items()})["answer"].numpy()
+        assert [answer == b"" for answer in answers] == [margin > task.threshold for margin in margins]
+        assert task.options()["threshold"] == task.threshold
+    finally:
+        task.threshold = 0.0
 
 
 @pytest.mark.parametrize(
@@ -338,16 +344,17 @@ def test_the_loss_is_over_what_can_be_chosen():
 
 @pytest.fixture(scope="module")
 def learned():
+    keras.utils.set_random_seed(0)  # of the head
     task = kzoo.Answer(tiny.bert(num_layers=1), **SHORT)
     settings = dict(epochs=25, batch_size=8, learning_rate=0.02, logging={"progress": "none"})
-    run = kzoo.fit(task, Examples(EXAMPLES), Examples(EXAMPLES), say=lambda line: None, **settings)
+    run = kzoo.fit(task, Examples(EXAMPLES), say=lambda line: None, **settings)
     return task, run
 
 
 def test_it_learns_answers_in_windows_and_where_there_is_none(learned):
     task, run = learned
     assert run.history[-1]["loss"] < 0.2 * run.history[0]["loss"]
-    assert run.metrics["validation"]["start_accuracy"] > 0.9
+    assert run.history[-1]["start_accuracy"] > 0.9 and run.history[-1]["end_accuracy"] > 0.9
     assert [one["answer"] or None for one in task.predict(ASKED)] == ANSWERS
 
 
@@ -362,7 +369,7 @@ def test_what_is_saved_answers_the_same(learned, tmp_path):
 
 def test_an_export_answers_without_kzoo(learned, tmp_path):
     task, _ = learned
-    path = export(task, tmp_path / "answers", warm_up=Plan(batch_sizes=(1, 2), lengths=(16,)))
+    path = export(task, tmp_path / "answers", warm_up=Plan(batch_sizes=(2,), lengths=(16,)))
     questions = {str(path): {"plain": ("serving_default", ASKED), "best": ("n_best", ASKED)}}
     process = subprocess.run(
         [sys.executable, "-c", ASK], input=json.dumps(questions), capture_output=True, text=True, cwd="/"
