@@ -30,6 +30,7 @@ from kzoo.cli import (
     pull,
     query,
     serve,
+    sweep,
     tokenizer,
     train,
 )
@@ -150,6 +151,7 @@ for _command in (
     card.card,
     pull.pull,
     train.train,
+    sweep.sweep,
     launch.launch,
     evaluate.evaluate,
     predict.predict,

@@ -64,6 +64,11 @@ class RunFolder:
         """Whether something would be lost with the folder: a checkpoint, or a model."""
         return self.model.is_dir() or any(self.checkpoints.glob("step-*"))
 
+    def differences(self, config: Mapping[str, Any]) -> list[str]:
+        """What of the run's config another has otherwise, of all that shapes the result: lines ``key: old -> new``."""
+        old = parse_yaml(self.config.read_text(encoding="utf-8"), where=str(self.config))
+        return differences(*(_bound(one, _free(config)) for one in (old or {}, config)))
+
     def claim(self, config: Mapping[str, Any]) -> None:
         """Makes the folder this config's, or makes sure that it is.
 
@@ -71,8 +76,7 @@ class RunFolder:
             UserError: the folder holds a run of another config (says what differs), or files of something else.
         """
         if self.config.is_file():
-            old = parse_yaml(self.config.read_text(encoding="utf-8"), where=str(self.config))
-            lines = differences(*(_bound(one, _free(config)) for one in (old or {}, config)))
+            lines = self.differences(config)
             if lines and not self.has_work:  # that run never came so far
                 shutil.rmtree(self.tokenizer, ignore_errors=True)
                 shutil.rmtree(self.tensorboard, ignore_errors=True)
