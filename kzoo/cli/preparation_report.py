@@ -48,7 +48,9 @@ def page(report: dict[str, Any]) -> str:
     from kzoo.metrics.report import Plot, Report, Table
 
     documents, characters = report["documents"], report["characters"]
-    tables = [Table(title="Steps", columns=["step", "dropped", "left"], rows=steps(report))]
+    dropped = {spoken(reason): counts["characters"] for reason, counts in report["dropped"].items()}
+    rows_of_steps = [(step, number or "", dropped.get(step, ""), left) for step, number, left in steps(report)]
+    tables = [Table(title="Steps", columns=["step", "dropped", "their characters", "left"], rows=rows_of_steps)]
     for name, title, columns in (
         ("changed", "Normalized", ["what", "documents changed"]),
         ("redacted", "Redacted", ["kind", "replaced"]),

@@ -218,6 +218,24 @@ def test_mistakes_are_told_and_leave_nothing(run, files, file, content, options,
     assert sorted(files.iterdir()) == before
 
 
+def test_rows_of_two_texts_are_duplicates_only_as_pairs(run, files):
+    words = "the owl looked at the moon and the fox went home"
+    pairs = [(words, "one"), (words, "two"), (words, "one"), (words + " now", "two"), (words + " now", "six")]
+    Path("pairs.jsonl").write_text("\n".join(json.dumps({"text": one, "text_pair": two}) for one, two in pairs))
+    options = ("--near-duplicates", "0.6", "--set", "duplicates.shingle_size=2")
+    ready(run, "pairs.jsonl", *options, "--output", "clean")
+    assert [(row["text"] == words, row["text_pair"]) for row in rows_of("clean")] == [
+        (True, "one"),
+        (True, "two"),
+        (False, "six"),
+    ]
+    ready(run, "pairs.jsonl", *options, "--set", "beside=[]", "--output", "alone")
+    assert len(rows_of("alone")) == 1
+    Path("mail.jsonl").write_text('{"text": "a", "text_pair": "to jo@mail.example ", "note": " b "}')
+    ready(run, "mail.jsonl", "--redact", "email", "--output", "mail")
+    assert rows_of("mail") == [{"text": "a", "text_pair": "to <EMAIL>", "note": " b "}]
+
+
 def test_sections_of_the_file_must_be_sections(run, files):
     Path("p.yaml").write_text("inputs: [corpus.txt]\nfilters:\nduplicates: 3\n")
     answer = run("data", "prepare", "--config", "p.yaml", "--near-duplicates", "0.5", "--output", "clean")

@@ -1,6 +1,8 @@
 """Each step of a preparation by itself: what it changes, what it leaves, and bounds as their sources define them."""
 
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -282,3 +284,9 @@ def test_long_runs_of_white_space_take_no_time():
     text = "a" + " " * 300_000 + "b" + "\t" * 300_000
     assert normalized(text) == text.rstrip()
     assert normalized(f"<p>{text}", html="strip", whitespace="collapse") == "a b"
+
+
+def test_worker_processes_need_no_tensorflow():
+    code = "import sys, kzoo.data.preparing.workers; print('tensorflow' in sys.modules, 'keras' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["False", "False"]

@@ -152,6 +152,10 @@ class Preparation(Strict):
     column: str = Field("text", description="The column of rows that holds the text.")
     columns: list[str] | None = Field(None, description="The names of all columns of a table without a header line.")
     quoting: bool | None = Field(None, description='"..." protects separators. Absent: in CSV, not in TSV.')
+    beside: list[str] = Field(
+        ["text_pair"],
+        description="Columns that belong to the text, where there are such: cleaned as it is; duplicates have equal ones.",
+    )
     label: str | None = Field(None, description="The column of the labels. Absent: label, where there is one.")
     normalize: Normalization = Normalization()
     redact: Redaction = Redaction()

@@ -10,6 +10,7 @@ from collections.abc import Set
 
 import numpy as np
 
+from kzoo.data.orders import mix
 from kzoo.data.preparing.config import Duplicates
 from kzoo.data.preparing.extras import needed
 
@@ -83,8 +84,6 @@ class Signatures:
         self._numbers = np.arange(1, self.bands + 1, dtype=np.uint64)
 
     def __call__(self, text: str) -> np.ndarray:
-        from kzoo.data.orders import mix
-
         minhash = self._minhash(
             num_perm=self._rules.permutations,
             hashfunc=zlib.crc32,

@@ -1,6 +1,7 @@
 """What is done with each document by itself, in any process: normalized, redacted, filtered, and its hashes."""
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from kzoo.data.formats import Record
+from kzoo.data.orders import mix
 from kzoo.data.preparing.config import Preparation
 from kzoo.data.preparing.filters import Filter
 from kzoo.data.preparing.language import SHORT, UNKNOWN, LanguageIdentifier
@@ -64,6 +66,7 @@ class Work:
 
     def __init__(self, preparation: Preparation, *, plain: bool, held_out: bool = False):
         self._column = "text" if plain else preparation.column
+        self._beside = [] if plain else preparation.beside
         document = preparation.document if plain else None
         self._changes = changes(preparation.normalize, document=document)
         self._redact = Redactor(preparation.redact) if preparation.redact.kinds else None
@@ -82,20 +85,29 @@ class Work:
     def _one(self, where: str, row: dict[str, Any]) -> Outcome:
         text = text_of(where, row, self._column)
         made = Outcome(where, row, characters=len(text))
-        for name, change in self._changes:
-            before, text = text, change(text)
-            if text != before:
-                made.changed.append(name)
-        if self._redact:
-            text, made.redacted = self._redact(text)
-        made.text = text
-        made.row = row | {self._column: text}
+        beside = {name: row[name] for name in self._beside if name in row}
+        beside = {name: self._clean(value, made) if isinstance(value, str) else value for name, value in beside.items()}
+        made.text = text = self._clean(text, made)
+        made.row = row | beside | {self._column: text}
         self._judge(made)
         if not made.dropped:
             compared = " ".join(words_of(text)) or text if self._by_words else text
-            made.digest = hashlib.blake2b(compared.encode(errors="replace"), digest_size=16).digest()
+            salt = hashlib.blake2b(json.dumps(beside).encode(), digest_size=16).digest() if beside else b""
+            made.digest = hashlib.blake2b(compared.encode(errors="replace"), digest_size=16, key=salt).digest()
             made.bands = self._signatures(text) if self._signatures else None
+            if made.bands is not None and beside:  # so that only rows meet that are equal in these columns
+                made.bands = mix(made.bands ^ np.frombuffer(salt, np.uint64)[:1])
         return made
+
+    def _clean(self, text: str, made: Outcome) -> str:
+        for name, change in self._changes:
+            before, text = text, change(text)
+            if text != before and name not in made.changed:
+                made.changed.append(name)
+        if self._redact:
+            text, found = self._redact(text)
+            made.redacted.update(found)
+        return text
 
     def _judge(self, made: Outcome) -> None:
         if not made.text.strip():
