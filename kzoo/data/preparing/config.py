@@ -154,7 +154,7 @@ class Preparation(Strict):
     quoting: bool | None = Field(None, description='"..." protects separators. Absent: in CSV, not in TSV.')
     beside: list[str] = Field(
         ["text_pair"],
-        description="Columns that belong to the text, where there are such: cleaned as it is; duplicates have equal ones.",
+        description="Columns that belong to the text, where there are such: cleaned, too, and equal in duplicates.",
     )
     label: str | None = Field(None, description="The column of the labels. Absent: label, where there is one.")
     normalize: Normalization = Normalization()
