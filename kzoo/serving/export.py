@@ -188,12 +188,13 @@ def _card(task: Any, entries: Mapping[str, Any], origin: Mapping[str, Any], off:
         f"{', '.join(f'`{key}`' for key in entry['outputs'])} |"
         for name, entry in entries.items()
     ]
+    reach = f"{'windows of' if 'stride' in task.options() else 'at most'} {task.max_length}"
     return "\n".join(
         [
             f"# {task.name}: {origin['source'] or origin['family']}",
             "",
             f"A {origin['family']} model of {origin['parameters']:,} parameters for the task `{task.name}`, "
-            f"exported by kzoo {__version__} in {origin['precision']}. It reads at most {task.max_length} tokens.",
+            f"exported by kzoo {__version__} in {origin['precision']}. It reads {reach} tokens.",
             "",
             "| signature | inputs | outputs |",
             "| --- | --- | --- |",

@@ -78,8 +78,10 @@ def _made_up(inputs: Mapping[str, Mapping[str, Any]]) -> dict[str, list]:
 
 
 def _first_text(description: Mapping[str, Any]) -> str | None:
+    """The text of the plain example; None where it has none, or several, which the example client cannot send."""
     example = description.get("examples", {}).get("serving_default", {"inputs": {}})
-    return next((values[0] for values in example["inputs"].values() if isinstance(values[0], str)), None)
+    texts = [values[0] for values in example["inputs"].values() if isinstance(values[0], str)]
+    return texts[0] if len(texts) == 1 else None
 
 
 def _fenced(language: str, text: str) -> str:

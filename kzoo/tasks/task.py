@@ -248,7 +248,7 @@ class Task:
         return {name: np.array(values, dtype=object) for name, values in columns.items()}
 
     def _in_batches(self, function, columns: dict[str, np.ndarray], batch_size: int) -> list[dict]:
-        lengths = [len(text) for text in next(iter(columns.values()))]
+        lengths = [sum(map(len, texts)) for texts in zip(*columns.values(), strict=True)]
         order = np.argsort(lengths, kind="stable")
         answers: list[dict] = [{}] * len(order)
         for start in range(0, len(order), batch_size):
