@@ -129,7 +129,7 @@ def test_a_word_is_learned_once_at_its_first_token(task):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["roberta", "xlm-roberta"])
+@pytest.mark.parametrize("kind", ["roberta"])
 def test_words_are_the_same_with_other_tokenizers(kind):
     task = tagger("roberta")
     some = examples(("a  filmy,\u5317\u4eac \U0001f600\U0001f600 good.", ("filmy", "film"), ("\u4eac", "mood")))
@@ -247,9 +247,9 @@ def by_hand(task, text):
 
 
 def test_predict_is_the_computation_by_hand():
-    for seed in range(3):
+    for seed in range(2):
         task = tagger(seed=seed)
-        for text in TEXTS[:5]:
+        for text in (TEXTS[0], TEXTS[4]):
             [answer] = task.predict(text)
             expected = by_hand(task, text)
             scores = [one.pop("score") for one in answer["entities"]]
@@ -257,8 +257,9 @@ def test_predict_is_the_computation_by_hand():
             assert answer["entities"] == expected
 
 
-@pytest.mark.parametrize("kind", ["bert", "roberta"])
-@pytest.mark.parametrize("aggregation", ["first", "simple", "average", "max"])
+@pytest.mark.parametrize(
+    ("kind", "aggregation"), [("bert", "first"), ("bert", "max"), ("roberta", "simple"), ("roberta", "average")]
+)
 def test_offsets_count_code_points_and_an_answer_does_not_depend_on_its_batch(kind, aggregation):
     task = tagger(kind, aggregation=aggregation, seed=1)
     together = task.predict(TEXTS)
@@ -348,15 +349,15 @@ def taught():
     )
 
 
-@pytest.mark.parametrize("aggregation", ["first", "simple"])
-def test_it_learns_through_fit(aggregation):
+def test_it_learns_through_fit():
     keras.utils.set_random_seed(0)
-    task = kzoo.Tag(tiny.bert(num_layers=1), labels=["film", "mood"], aggregation=aggregation)
+    task = kzoo.Tag(tiny.bert(num_layers=1), labels=["film", "mood"])
     some = taught()
+    often = some.take(list(range(4)) * 12)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        settings = dict(epochs=30, batch_size=4, learning_rate=0.01, logging={"progress": "none"})
-        run = kzoo.fit(task, some, some, say=lambda text: None, **settings)
+        settings = dict(epochs=3, batch_size=4, learning_rate=0.02, logging={"progress": "none"})
+        run = kzoo.fit(task, often, some, say=lambda text: None, **settings)
     assert run.history[-1]["val_f1"] == 1.0 and run.history[0]["val_f1"] < 1.0
     assert run.history[-1]["val_accuracy"] == 1.0
     found = [
@@ -379,7 +380,7 @@ def test_the_loss_is_that_of_a_word(task):
     words = weights.to_tensor(shape=[None, 12]).numpy() > 0
     likelihood = tf.nn.log_softmax(logits).numpy()[words]
     expected = -likelihood[np.arange(words.sum()), targets.to_tensor(shape=[None, 12]).numpy()[words]].mean()
-    for batch_size in (1, 3, 4):
+    for batch_size in (3, 4):
         measured = kzoo.evaluate(task, some, batch_size=batch_size)
         assert measured["loss"] == pytest.approx(expected, abs=1e-5)
         assert measured["targets"] == words.sum() == 19
