@@ -1,89 +1,115 @@
 """The cached loop: reads the prompts once, then one token at a time until every row has ended."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import tensorflow as tf
 
-# B batch, P prompt length, L most new tokens, S slots = P + L, V vocabulary
+from kzoo.generation import controls as controlling
+from kzoo.generation.controls import Controls
+from kzoo.generation.reading import Reading
+
+# B prompts, N rows of each, R = B * N rows, P prompt length, L most new tokens, V vocabulary
+
+
+class Decoded(NamedTuple):
+    """What was written.
+
+    Attributes:
+        token_ids: int32 ``[R, L]``; zero behind what counts.
+        counts: int32 ``[R]``, tokens that count; the end token does not.
+        log_probabilities: float32 ``[R, L]``, the model's own of each token: before temperature, penalties and cuts.
+        ended: bool ``[R]``: whether the row came to an end, by its end token or a stop string, and not to its limit.
+    """
+
+    token_ids: tf.Tensor
+    counts: tf.Tensor
+    log_probabilities: tf.Tensor
+    ended: tf.Tensor
 
 
 def decode(
     decoder,
     prompt_ids: tf.Tensor,
     prompt_lengths: tf.Tensor,
-    choose: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+    controls: Controls,
     *,
-    max_new_tokens: tf.Tensor,
-    end_id: int | None,
+    end_ids: Sequence[int] = (),
+    is_over: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
+    copies: int = 1,
     sees_whole_prompt: bool = False,
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Continues each prompt.
+) -> Decoded:
+    """Continues each prompt: greedily where the temperature is 0, else by drawing.
 
     Args:
         decoder: a ``kzoo.models.gpt.Decoder``; positions up to P + L must exist in it.
         prompt_ids: int32 ``[B, P]``, padded on the right; every prompt has a token, and there is a prompt.
         prompt_lengths: int32 ``[B]``.
-        choose: from logits float32 ``[B, V]`` and the number of the step to token ids int32 ``[B]``.
-        max_new_tokens: int32 ``[B]``, most tokens of each row; L is the largest.
-        end_id: the token that ends a row, or None.
+        controls: of the B prompts; L is the largest ``max_new_tokens``.
+        end_ids: the tokens that end a row.
+        is_over: from the tokens written so far int32 ``[L, R]``, how many there are (a scalar) and the stop strings of
+            the rows ``[R, K]`` to bool ``[R]``: rows whose text has come to a stop. Asked only where there are such.
+        copies: N, rows that go on from each prompt, with seeds of their own.
         sees_whole_prompt: whether the tokens of a prompt look at one another both ways, not back only.
-
-    Returns:
-        The new tokens int32 ``[B, L]`` and how many of them count int32 ``[B]``; the end token is not counted, what
-        follows is zero.
     """
-    batch_size, prompt_length = tf.shape(prompt_ids)[0], tf.shape(prompt_ids)[1]
-    limit = tf.maximum(tf.reduce_max(max_new_tokens), 0)
-    num_slots = prompt_length + limit
-    slots = tf.range(num_slots)[None, None, :]  # [1, 1, S]
-    in_prompt = slots < prompt_lengths[:, None, None]  # [B, 1, S]
+    limit = tf.maximum(tf.reduce_max(controls.max_new_tokens), 0)
+    reading = Reading(decoder, prompt_ids, prompt_lengths, limit, copies=copies, sees_whole_prompt=sees_whole_prompt)
+    controls = controls.repeated(copies)
+    if copies > 1:
+        prompt_ids, prompt_lengths = (tf.repeat(one, copies, axis=0) for one in (prompt_ids, prompt_lengths))
+    num_rows = tf.shape(prompt_ids)[0]
+    end = tf.convert_to_tensor(list(end_ids), tf.int32)  # [E]
 
-    answer_positions = prompt_lengths[:, None] + tf.range(limit)[None, :]  # [B, L]
-    prompt_positions = tf.broadcast_to(tf.range(prompt_length)[None, :], [batch_size, prompt_length])
-    key_positions = tf.concat([prompt_positions, answer_positions], axis=1)  # [B, S]
-
-    query = tf.range(prompt_length)[None, :, None]
-    hidden, cache = decoder.step(
-        prompt_ids,
-        decoder.empty_cache(batch_size, num_slots),
-        attention_mask=in_prompt if sees_whole_prompt else in_prompt & (slots <= query),  # [B, P or 1, S]
-        positions=tf.range(prompt_length)[None, :],
-        key_positions=key_positions,
-        slot=tf.constant(0),
-    )
-    last = tf.gather(hidden, prompt_lengths - 1, batch_dims=1)  # [B, D]
-
-    def take(logits, step, ended, tokens, counts):
-        token = choose(logits, step)  # [B]
-        if end_id is not None:
-            ended |= token == end_id
-        token = tf.where(ended, 0, token)
-        counts += tf.cast(~ended, tf.int32)
-        ended |= step + 1 >= max_new_tokens
-        return token, ended, tf.tensor_scatter_nd_update(tokens, [[step]], token[None, :]), counts
-
-    def alive(step, ended):
-        return (step < limit) & ~tf.reduce_all(ended)
-
-    def body(step, token, ended, tokens, counts, cache):
-        hidden, cache = decoder.step(
-            token[:, None],
-            cache,
-            attention_mask=in_prompt | ((slots >= prompt_length) & (slots < prompt_length + step)),
-            positions=(prompt_lengths + step - 1)[:, None],
-            key_positions=key_positions,
-            slot=prompt_length + step - 1,
+    def take(logits, step, done, written: Decoded, memory):
+        """Chooses the token of this number from its logits, and writes it down."""
+        scores = controlling.steer(logits, step, controls, memory, end_ids)
+        token = controlling.choose(scores, step, controls)  # [R]
+        log_probability = tf.gather(logits, token, batch_dims=1) - tf.reduce_logsumexp(logits, axis=-1)
+        memory = controlling.remember(memory, token)
+        is_end = tf.reduce_any(token[:, None] == end[None, :], axis=1)
+        ended = written.ended | (is_end & ~done)
+        done |= is_end
+        token = tf.where(done, 0, token)
+        log_probability = tf.where(done, 0.0, log_probability)
+        tokens = tf.tensor_scatter_nd_update(written.token_ids, [[step]], token[None, :])
+        if is_over is not None:
+            stopped = tf.cond(
+                tf.size(controls.stops) > 0,
+                lambda: is_over(tokens, step + 1, controls.stops) & (step + 1 >= controls.min_new_tokens),
+                lambda: tf.zeros_like(done),
+            )
+            ended |= stopped & ~done
+        written = Decoded(
+            token_ids=tokens,
+            counts=written.counts + tf.cast(~done, tf.int32),
+            log_probabilities=tf.tensor_scatter_nd_update(
+                written.log_probabilities, [[step]], log_probability[None, :]
+            ),
+            ended=ended,
         )
-        token, ended, tokens, counts = take(decoder.logits(hidden[:, 0]), step, ended, tokens, counts)
-        return step + 1, token, ended, tokens, counts, cache
+        return token, done | ended | (step + 1 >= controls.max_new_tokens), written, memory
 
-    tokens = tf.zeros([tf.maximum(limit, 1), batch_size], tf.int32)  # step-major, written in place
-    counts = tf.zeros([batch_size], tf.int32)
-    first, ended, tokens, counts = take(decoder.logits(last), tf.constant(0), max_new_tokens <= 0, tokens, counts)
-    *_, tokens, counts, _ = tf.while_loop(
-        lambda step, token, ended, tokens, counts, cache: alive(step, ended),
+    def body(step, token, done, written, memory, cache):
+        logits, cache = reading.step(token, step, cache)
+        return step + 1, *take(logits, step, done, written, memory), cache
+
+    slots = tf.maximum(limit, 1)
+    written = Decoded(  # step-major, written in place
+        token_ids=tf.zeros([slots, num_rows], tf.int32),
+        counts=tf.zeros([num_rows], tf.int32),
+        log_probabilities=tf.zeros([slots, num_rows]),
+        ended=tf.zeros([num_rows], tf.bool),
+    )
+    memory = controlling.begin(controls, prompt_ids, prompt_lengths, decoder.vocabulary_size)
+    first = take(reading.logits, tf.constant(0), controls.max_new_tokens <= 0, written, memory)
+    _, _, _, written, _, _ = tf.while_loop(
+        lambda step, token, done, *_: (step < limit) & ~tf.reduce_all(done),
         body,
-        (tf.constant(1), first, ended, tokens, counts, cache),
+        (tf.constant(1), *first, reading.cache),
+        shape_invariants=None,
         parallel_iterations=1,
     )
-    return tf.transpose(tokens)[:, :limit], counts
+    return written._replace(
+        token_ids=tf.transpose(written.token_ids)[:, :limit],
+        log_probabilities=tf.transpose(written.log_probabilities)[:, :limit],
+    )

@@ -50,6 +50,12 @@ def keep_top_p(these: Candidates, top_p) -> Candidates:
     return _keep(these, (before < top_p[:, None]) | (top_p[:, None] >= 1.0) | (rank == 0))
 
 
+def keep_min_p(these: Candidates, min_p) -> Candidates:
+    """Keeps the tokens with ``min_p`` ``[B]`` of the likeliest one's probability; 0 keeps all (Nguyen et al. 2024)."""
+    lowest = these.logits[:, :1] + tf.math.log(tf.maximum(min_p, 0.0))[:, None]  # log(0) lets all pass
+    return _keep(these, these.logits >= tf.minimum(lowest, these.logits[:, :1]))
+
+
 def draw(these: Candidates, uniform) -> tf.Tensor:
     """Draws one token a row, each with its probability.
 
@@ -95,7 +101,7 @@ def uniform(seed, step):
     return tf.cast(tf.bitwise.right_shift(state, word(40)), tf.float32) * 2.0**-24
 
 
-def choose(logits, step, *, temperature, top_k, top_p, seed) -> tf.Tensor:
+def choose(logits, step, *, temperature, top_k, top_p, min_p, seed) -> tf.Tensor:
     """The next token of each row: the likeliest where the temperature is 0, else drawn.
 
     Args:
@@ -104,6 +110,7 @@ def choose(logits, step, *, temperature, top_k, top_p, seed) -> tf.Tensor:
         temperature: float32 ``[B]``.
         top_k: int32 ``[B]``.
         top_p: float32 ``[B]``.
+        min_p: float32 ``[B]``.
         seed: int32 or int64 ``[B]``.
 
     Returns:
@@ -113,7 +120,7 @@ def choose(logits, step, *, temperature, top_k, top_p, seed) -> tf.Tensor:
 
     def sample():
         left = scale_by_temperature(candidates(logits), temperature)
-        left = keep_top_p(keep_top_k(left, top_k), top_p)
+        left = keep_min_p(keep_top_p(keep_top_k(left, top_k), top_p), min_p)
         return tf.where(temperature > 0, draw(left, uniform(seed, step)), greedy)
 
     return tf.cond(tf.reduce_any(temperature > 0), sample, lambda: greedy)

@@ -11,11 +11,12 @@ from kzoo.data import packing
 from kzoo.data.examples import Examples
 from kzoo.data.exchanges import LEARNED, NUMBER, PREFIX, Exchanges
 from kzoo.errors import UserError
-from kzoo.generation import sampling
+from kzoo.generation import controls
 from kzoo.generation.decode import decode
 from kzoo.models.gpt import LanguageModel
 from kzoo.tasks.chat import PLAIN, read_turn
 from kzoo.tasks.conversations import read_conversations
+from kzoo.tasks.counting import CountedAccuracy
 from kzoo.tasks.framing import begin, cut, dense, fill_empty, start_id
 from kzoo.tasks.pairs import read_pairs
 from kzoo.tasks.task import Signature, Task
@@ -292,16 +293,16 @@ class Generate(Task):
         ids = tokens["token_ids"]
         knobs = dict(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
         knobs = {name: each_row(value) for name, value in knobs.items()}
-        new_ids, counts = decode(
+        most = tf.minimum(each_row(max_new_tokens), self.max_new_tokens)
+        found = decode(
             self.backbone,
             ids.to_tensor(0),
             tf.cast(ids.row_lengths(), tf.int32),
-            lambda logits, step: sampling.choose(logits, step, **knobs),
-            max_new_tokens=tf.minimum(each_row(max_new_tokens), self.max_new_tokens),
-            end_id=self.stop_id,
+            controls.plain(rows, max_new_tokens=most, **knobs),
+            end_ids=() if self.stop_id is None else (self.stop_id,),
             sees_whole_prompt=self.prefix_attention,
         )
-        answers = tf.RaggedTensor.from_tensor(new_ids, counts)[:batch_size]
+        answers = tf.RaggedTensor.from_tensor(found.token_ids, found.counts)[:batch_size]
         return self.postprocess(answers, {"prompt": prompt}, tokens)
 
     def serve(self, inputs):
@@ -351,7 +352,7 @@ class Generate(Task):
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
 
     def metrics(self):
-        return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+        return [CountedAccuracy(name="accuracy")]
 
     def options(self):
         names = ("crosses_documents", "prompt_template", "prefix_attention", "begins_with_end_token", "packs_rows")

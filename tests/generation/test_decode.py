@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kzoo.generation import sampling
+from kzoo.generation.controls import plain
 from kzoo.generation.decode import decode
 from tests import reference, tiny
 
@@ -10,11 +10,7 @@ PROMPTS = [[7, 8, 9, 10, 11, 12], [200], [30, 31, 32], [90, 91, 92, 93]]
 GREEDY, WARM = 0.0, 1.5
 
 
-def greedy(logits, step):
-    return tf.argmax(logits, -1, output_type=tf.int32)
-
-
-def in_graph(decoder):
+def in_graph(decoder, *, copies=1, **knobs):
     """The loop in a graph of unknown sizes, as it is served; traced once."""
     vector = tf.TensorSpec([None], tf.int32)
 
@@ -24,19 +20,9 @@ def in_graph(decoder):
         autograph=False,
     )
     def graph(ids, lengths, limits, seed, temperature, end_id):
-        shape = tf.shape(seed)
-
-        def choose(logits, step):
-            return sampling.choose(
-                logits,
-                step,
-                temperature=tf.fill(shape, temperature),
-                top_k=tf.fill(shape, 50),
-                top_p=tf.fill(shape, 0.95),
-                seed=seed,
-            )
-
-        return decode(decoder, ids, lengths, choose, max_new_tokens=limits, end_id=end_id)
+        warm = dict(temperature=temperature, top_k=50, top_p=0.95, seed=seed)
+        asked = plain(tf.shape(seed)[0], max_new_tokens=limits, **(warm | knobs))
+        return decode(decoder, ids, lengths, asked, end_ids=[end_id], copies=copies)
 
     def run(prompts, limits=10, *, seeds=0, temperature=GREEDY, end_id=-1, pad_to=0):
         """Lists of ids in, lists of ids out."""
@@ -44,8 +30,10 @@ def in_graph(decoder):
         width = max([pad_to, *lengths])
         ids = np.array([prompt + [0] * (width - len(prompt)) for prompt in prompts], "int32")
         limits, seeds = (np.broadcast_to(np.array(value, "int32"), len(prompts)) for value in (limits, seeds))
-        new_ids, counts = graph(ids, np.array(lengths, "int32"), limits, seeds, temperature, end_id)
-        assert new_ids.shape == (len(prompts), max([*limits, 0])) and new_ids.dtype == tf.int32
+        found = graph(ids, np.array(lengths, "int32"), limits, seeds, temperature, end_id)
+        new_ids, counts = found.token_ids, found.counts
+        run.found = found
+        assert new_ids.shape == (len(prompts) * copies, max([*limits, 0])) and new_ids.dtype == tf.int32
         for row, count in zip(new_ids.numpy(), counts.numpy(), strict=True):
             assert not row[count:].any()  # what does not count is zero
         return [row[:count].tolist() for row, count in zip(new_ids.numpy(), counts.numpy(), strict=True)]
@@ -119,14 +107,15 @@ def test_the_loop_ends_with_the_last_row(decoder, run):
     """A variable counts how often the loop chooses."""
     counter = tf.Variable(0)
 
-    def choose(logits, step):
+    def is_over(tokens, count, stops):
         counter.assign_add(1)
-        return greedy(logits, step)
+        return tf.zeros([4], tf.bool)
 
     def loop(limits, end_id):
         ids = tf.ragged.constant(PROMPTS, dtype=tf.int32)
         lengths = tf.cast(ids.row_lengths(), tf.int32)
-        return decode(decoder, ids.to_tensor(), lengths, choose, max_new_tokens=limits, end_id=end_id)
+        asked = plain(4, max_new_tokens=limits, stops=tf.constant([["never"]] * 4))
+        return decode(decoder, ids.to_tensor(), lengths, asked, end_ids=[end_id], is_over=is_over)
 
     graph = tf.function(loop, input_signature=[tf.TensorSpec([4], tf.int32), tf.TensorSpec([], tf.int32)])
 
@@ -178,3 +167,60 @@ def test_greedy_equals_the_reference_token_for_token(tmp_path, end):
         expected = ids[0, len(prompt) :].tolist()
         assert answer == (expected[: expected.index(end_id)] if end_id in expected else expected)
     assert not end or len(answers[2]) <= 6
+
+
+def test_log_probabilities_are_the_model_s_own(decoder, run):
+    answers = run(PROMPTS, 6, temperature=WARM, seeds=[1, 2, 3, 4])
+    found = run.found.log_probabilities.numpy()
+    for row, (prompt, answer) in enumerate(zip(PROMPTS, answers, strict=True)):
+        ids = np.array([prompt + answer], "int32")
+        states = decoder({"token_ids": ids, "padding_mask": np.ones_like(ids)})["sequence_output"]
+        log = tf.nn.log_softmax(decoder.logits(states))[0].numpy()
+        expected = [log[len(prompt) - 1 + place, token] for place, token in enumerate(answer)]
+        np.testing.assert_allclose(found[row, : len(answer)], expected, atol=1e-4)
+
+
+def test_whether_a_row_came_to_an_end(run):
+    answers = run(PROMPTS)
+    end = only_in_the_first(answers)
+    run(PROMPTS, end_id=end)
+    assert run.found.ended.numpy().tolist() == [True, False, False, False]
+    assert not run.found.log_probabilities[0, answers[0].index(end) :].numpy().any()
+
+
+def test_several_rows_of_a_prompt_have_seeds_of_their_own_and_the_first_the_prompt_s(decoder, run):
+    three = in_graph(decoder, copies=3)
+    answers = three(PROMPTS, 8, seeds=[5, 6, 7, 8], temperature=WARM)
+    assert answers[::3] == run(PROMPTS, 8, seeds=[5, 6, 7, 8], temperature=WARM)
+    assert len({tuple(answer) for answer in answers}) == 12
+    greedy = three(PROMPTS, 8)
+    assert greedy == [answer for answer in run(PROMPTS, 8) for _ in range(3)]
+
+
+def test_no_end_before_the_least_number_of_tokens(decoder, run):
+    answers = run(PROMPTS)
+    end = answers[0][2]
+    least = in_graph(decoder, min_new_tokens=[5, 0, 0, 0])
+    found = least(PROMPTS, end_id=end)
+    assert end not in found[0] and len(found[0]) >= 5
+    assert found[1:] == run(PROMPTS, end_id=end)[1:]
+
+
+@pytest.mark.parity
+def test_greedy_with_penalties_equals_the_reference(tmp_path):
+    import torch
+
+    from kzoo.checkpoints.huggingface import save_directory
+
+    made = tiny.talkative(tiny.gpt2())
+    save_directory(made, tmp_path, head=made.family.HEADS["generate"])
+    model = reference.load(tmp_path, "GPT2LMHeadModel")
+    model.generation_config.eos_token_id = None
+    answers = in_graph(made.backbone, repetition_penalty=1.4)(PROMPTS, 20)
+    assert answers != in_graph(made.backbone)(PROMPTS, 20)
+    for prompt, answer in zip(PROMPTS, answers, strict=True):
+        with torch.no_grad():
+            ids = model.generate(
+                torch.tensor([prompt]), max_new_tokens=20, do_sample=False, pad_token_id=0, repetition_penalty=1.4
+            )
+        assert answer == ids[0, len(prompt) :].tolist()

@@ -27,11 +27,12 @@ def softmax(logits):
     return weights / weights.sum(-1, keepdims=True)
 
 
-def knobs(batch_size, *, temperature=0.0, top_k=0, top_p=1.0, seed=0):
+def knobs(batch_size, *, temperature=0.0, top_k=0, top_p=1.0, min_p=0.0, seed=0):
     return dict(
         temperature=tf.fill([batch_size], float(temperature)),
         top_k=tf.fill([batch_size], top_k),
         top_p=tf.fill([batch_size], float(top_p)),
+        min_p=tf.fill([batch_size], float(min_p)),
         seed=tf.zeros([batch_size], tf.int32) + seed,
     )
 
@@ -52,6 +53,14 @@ def test_top_k_is_a_row_s_own_and_zero_keeps_all():
     these = sampling.candidates(np.repeat(LOGITS, 4, 0))
     found = kept(sampling.keep_top_k(these, tf.constant([1, 3, 0, 99])))
     assert found == [{0}, {0, 3, 6}, set(range(8)), set(range(8))]
+
+
+def test_min_p_is_a_share_of_the_likeliest_one_s_probability():
+    these = sampling.candidates(np.repeat(LOGITS, 4, 0))
+    probability = softmax(LOGITS)[0]
+    found = kept(sampling.keep_min_p(these, tf.constant([0.0, 0.2, 1.0, 7.0])))
+    within = {token for token in range(8) if probability[token] >= 0.2 * probability.max()}
+    assert found == [set(range(8)), within, {0}, {0}] and 1 < len(within) < 8
 
 
 def test_top_p_keeps_the_fewest_that_reach_p():
@@ -210,6 +219,7 @@ def test_a_row_depends_on_itself_alone():
         "temperature": np.array([0.0, 1.0, 0.3, 2.0, 1.0, 1.0], "float32"),
         "top_k": np.array([0, 5, 0, 3, 0, 0], "int32"),
         "top_p": np.array([1.0, 1.0, 0.9, 0.5, 0.2, 1.0], "float32"),
+        "min_p": np.array([0.0, 0.1, 0.0, 0.0, 0.0, 0.4], "float32"),
         "seed": np.array([0, 5, 5, 7, 8, 2], "int32"),
     }
     for step in range(20):
@@ -225,11 +235,11 @@ def test_a_row_depends_on_itself_alone():
 
 
 def test_in_a_graph_of_unknown_sizes():
-    vector = [tf.TensorSpec([None], dtype) for dtype in (tf.float32, tf.int32, tf.float32, tf.int32)]
+    vector = [tf.TensorSpec([None], dtype) for dtype in (tf.float32, tf.int32, tf.float32, tf.float32, tf.int32)]
 
     @tf.function(input_signature=[tf.TensorSpec([None, None]), tf.TensorSpec([], tf.int32), *vector])
-    def graph(logits, step, temperature, top_k, top_p, seed):
-        return sampling.choose(logits, step, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+    def graph(logits, step, temperature, top_k, top_p, min_p, seed):
+        return sampling.choose(logits, step, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed)
 
     logits = array(30, 20)
     options = knobs(30, temperature=1.0, top_k=7, top_p=0.9, seed=np.arange(30, dtype="int32"))
