@@ -24,6 +24,7 @@ GUIDES = [
     "docs/gguf.md",
     "docs/evaluation.md",
     "docs/pretraining.md",
+    "docs/question-answering.md",
     "docs/data-preparation.md",
 ]
 
