@@ -209,7 +209,9 @@ class LoggingConfig(Section):
     def _whole_numbers(self):
         if self.histograms is not True and self.histograms < 0:
             raise ValueError(f"histograms is true, false or a number of steps; received {self.histograms}")
-        first, last = self.profile if isinstance(self.profile, tuple) else (1, self.profile or 1)
+        first, last = (
+            self.profile if isinstance(self.profile, tuple) else (1, 1 if self.profile is None else self.profile)
+        )
         if not 1 <= first <= last:
             raise ValueError(f"profile names steps from 1 on, [first, last], or how many; received {self.profile}")
         return self
