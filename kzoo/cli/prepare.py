@@ -92,8 +92,8 @@ def prepare(
     """Normalize text, drop duplicates and what is unfit, and report it.
 
     Without options, Unicode is normalized (NFC), control characters, white space at line ends and exact duplicates
-    go. The folder is read by `kzoo data tokenize` and by a run's data.train. Files may be larger than memory. Needs
-    `pip install 'kzoo[prepare]'` for near duplicates, languages, redaction and mojibake.
+    go. The folder is read by `kzoo data tokenize` and by a run's data.train. Files may be larger than memory. Near
+    duplicates, languages, redaction and mojibake need the extra `prepare` (docs/data-preparation.md).
 
     \b
     Examples:

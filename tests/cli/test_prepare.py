@@ -10,8 +10,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+
+import kzoo
 
 pytest.importorskip("datasketch")
 
@@ -131,12 +134,29 @@ def test_plain_text_stays_plain_text_that_training_reads(run, files, document):
     assert len(streamed) == {"line": 3, "paragraph": 2, "file": 1}[document]
 
 
-def test_tokenize_and_train_read_the_folder(run, files):
+@pytest.fixture
+def tokenized(run, files):
+    """A folder prepared from paragraphs, a tokenizer learned from it, and its ids."""
     Path("corpus.txt").write_text("the owl looked\n\nthe owl looked\n\nthe fox slept\n\n" * 4 + "a dog\n")
     ready(run, "corpus.txt", "--document", "paragraph", "--output", "clean")
     assert run("tokenizer", "train", "clean", "--kind", "bpe", "--vocabulary-size", "262", "--output", "words")
     answer = run("data", "tokenize", "clean", "--document", "paragraph", "--tokenizer", "words", "--output", "ids")
     assert answer.exit_code == 0 and "of 3 documents" in answer.stderr, answer.stderr
+    return files
+
+
+def test_tokenize_reads_the_folder(tokenized):
+    from kzoo.data.token_folder import TokenFolder
+
+    folder = TokenFolder.open("ids")
+    assert len(folder) == 3
+    ids = folder.documents().stream.take(np.arange(folder.tokens))
+    text = kzoo.tokenizers.load("words").detokenize(ids[None])[0].numpy().decode()
+    assert text == "the owl looked" + "the fox slept" + "a dog"
+
+
+@pytest.mark.slow
+def test_training_reads_the_folder(run, tokenized):
     config = {
         "model": {
             "family": "gpt2",
@@ -279,7 +299,7 @@ def test_a_wrong_worker_is_told_from_its_process(run, files):
     assert answer.exit_code == 2 and "there is no column 'body'" in answer.stderr
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_ctrl_c_leaves_nothing_and_a_kill_is_tidied(run, files, workers):
     line = " ".join(f"word{number}" for number in range(200))
     Path("long.txt").write_text("\n".join(f"{number} {line}" for number in range(30_000)))
