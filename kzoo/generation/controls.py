@@ -16,7 +16,7 @@ class Controls(NamedTuple):
 
     Attributes:
         max_new_tokens: int32 ``[B]``.
-        min_new_tokens: int32 ``[B]``: so many before the end token or a stop string may end the row.
+        min_new_tokens: int32 ``[B]``: so many before the end token may come.
         temperature: float32 ``[B]``; 0 is greedy.
         top_k: int32 ``[B]``; 0 for all.
         top_p: float32 ``[B]``; 1 for all.

@@ -75,7 +75,7 @@ def decode(
         if is_over is not None:
             stopped = tf.cond(
                 tf.size(controls.stops) > 0,
-                lambda: is_over(tokens, step + 1, controls.stops) & (step + 1 >= controls.min_new_tokens),
+                lambda: is_over(tokens, step + 1, controls.stops),
                 lambda: tf.zeros_like(done),
             )
             ended |= stopped & ~done

@@ -57,13 +57,17 @@ def verify(
 
 
 def example(task: Any, signature: Any) -> dict[str, list]:
-    """The task's own example as a request to a signature: knobs at their defaults, but few new tokens."""
+    """The task's own example as a request to a signature: knobs at their defaults, but few new tokens.
+
+    A text that only this signature reads is the example's first.
+    """
     plain = task.example_inputs()
     num_rows = len(next(iter(plain.values())))
     knobs = {key: np.asarray(value).reshape(-1)[0].item() for key, value in signature.defaults.items()}
     if "max_new_tokens" in knobs:
         knobs["max_new_tokens"] = min(knobs["max_new_tokens"], _NEW_TOKENS)
-    return {key: [knobs[key]] * num_rows if key in knobs else list(plain[key]) for key in signature.inputs}
+    first = next(iter(plain.values()))
+    return {key: [knobs[key]] * num_rows if key in knobs else list(plain.get(key, first)) for key in signature.inputs}
 
 
 def _varied(inputs: Mapping[str, list]) -> dict[str, list]:

@@ -1,7 +1,8 @@
 """Continuing a text, or answering one turn of a chat: greedy or sampled."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,25 +12,16 @@ from kzoo.data import packing
 from kzoo.data.examples import Examples
 from kzoo.data.exchanges import LEARNED, NUMBER, PREFIX, Exchanges
 from kzoo.errors import UserError
-from kzoo.generation import controls
-from kzoo.generation.decode import decode
 from kzoo.models.gpt import LanguageModel
 from kzoo.tasks.chat import PLAIN, read_turn
 from kzoo.tasks.conversations import read_conversations
 from kzoo.tasks.counting import CountedAccuracy
 from kzoo.tasks.framing import begin, cut, dense, fill_empty, start_id
 from kzoo.tasks.pairs import read_pairs
-from kzoo.tasks.task import Signature, Task
+from kzoo.tasks.task import Task
+from kzoo.tasks.writing import BEAM_KNOBS, KNOBS, Writer, read_defaults
 
 # B texts, T length, V vocabulary
-
-KNOBS = {
-    "max_new_tokens": (tf.int32, "most tokens to add"),
-    "temperature": (tf.float32, "0 takes the likeliest token; below 1 sharpens, above 1 flattens"),
-    "top_k": (tf.int32, "draw among the k likeliest tokens; 0 for all"),
-    "top_p": (tf.float32, "draw among the fewest tokens whose probabilities reach p; 1 for all"),
-    "seed": (tf.int32, "the same seed gives the same text"),
-}
 
 LEARNS_FROM: dict[str, dict[str, str]] = {
     "text": {"text": "string"},
@@ -69,11 +61,17 @@ class Generate(Task):
             to choose anew. Joined documents (``crosses_documents``) learn their first words in any case.
         packs_rows: whether training fills its blocks with several answers or conversations, each read as if it stood
             alone. By default each has a row of its own.
+        knobs: the other knobs of ``kzoo.tasks.writing.KNOBS``, for requests that do not say: ``stop``, ``min_p``,
+            ``repetition_penalty``, ``blocked_words``, ...
+        num_sequences: texts for each prompt; above 1 the answers have one more axis.
+        num_beams: above 1 the plain answer is the best of so many beams, and a signature ``beam`` gives all of them.
+        length_penalty: of the beams, for requests that do not say; 0 adds log-probabilities up, above 0 favours long
+            texts.
 
     Raises:
         UserError: the model is not a decoder or has no chat template, or a length does not fit it.
 
-    Answers: ``text`` string ``[B]``, the continuation without the prompt.
+    Answers: ``text`` string ``[B]`` (``[B, N]`` of several sequences), the continuation without the prompt.
     """
 
     name = "generate"
@@ -98,11 +96,18 @@ class Generate(Task):
         prefix_attention: bool = False,
         begins_with_end_token: bool = False,
         packs_rows: bool = False,
+        knobs: Mapping[str, Any] | None = None,
+        num_sequences: int = 1,
+        num_beams: int = 1,
+        length_penalty: float = 1.0,
     ):
         if not pretrained.is_decoder:
             raise UserError(f"generate needs a GPT-style model. {pretrained.source} is {pretrained.family.MODEL_TYPE}.")
-        self.defaults = {"temperature": float(temperature), "top_k": int(top_k), "top_p": float(top_p), "seed": 0}
-        self._complete: Callable | None = None
+        self.knobs = dict(knobs or {})
+        for name in ("max_new_tokens", "temperature", "top_k", "top_p"):
+            if name in self.knobs:
+                raise UserError(f"{name} is an option of its own: {name}={self.knobs[name]!r}. Take it out of knobs.")
+        self.defaults = read_defaults(self.knobs | {"temperature": temperature, "top_k": top_k, "top_p": top_p})
         self.crosses_documents = crosses_documents
         self.prefix_attention, self.packs_rows = prefix_attention, packs_rows
         self.begins_with_end_token = begins_with_end_token
@@ -114,6 +119,17 @@ class Generate(Task):
                 f"max_length={self.max_length}."
             )
         self.defaults["max_new_tokens"] = self.max_new_tokens
+        for name, value in (("num_sequences", num_sequences), ("num_beams", num_beams)):
+            if value < 1:
+                raise UserError(f"{name} must be 1 at least. Received {value}.")
+        if num_sequences > 1 and num_beams > 1:
+            raise UserError(
+                "num_sequences draws several texts, num_beams searches for the likeliest: give one of them. Received "
+                f"num_sequences={num_sequences}, num_beams={num_beams}."
+            )
+        self.writer = Writer(
+            self, self.defaults, num_sequences=num_sequences, num_beams=num_beams, length_penalty=length_penalty
+        )
         if chat is False and system is not None:
             raise UserError("A system text belongs to a chat. Received one with chat=False.")
         self.system = system
@@ -165,11 +181,21 @@ class Generate(Task):
             ids = begin(self.start_ids, self.tokenizer.tokenize(inputs["text"]).ids)
             ids = tf.concat([ids, self._ends(ids, self.end_id)], axis=1)
             return {"token_ids": ids, "row": tf.range(ids.nrows(out_type=tf.int32))}
+        if "answer" in inputs:
+            return self.framed(inputs["prompt"], inputs["answer"])
         ids = self._prompts(inputs["prompt"])
-        if "answer" not in inputs:
-            return {"token_ids": ids, "row": tf.range(ids.nrows(out_type=tf.int32))}
-        answers = self.tokenizer.tokenize(inputs["answer"], special_tokens_in_text=self.turn is None).ids
-        answers = tf.concat([answers, self._ends(answers, self.stop_id)], axis=1)
+        return {"token_ids": ids, "row": tf.range(ids.nrows(out_type=tf.int32))}
+
+    def framed(self, prompts, answers, *, ends: bool = True):
+        """Rows of prompts with their answers ``[B]``, the token behind them that ends an answer or not.
+
+        Returns:
+            As ``tokenize``, with ``learned``.
+        """
+        ids = self._prompts(prompts)
+        answers = self.tokenizer.tokenize(answers, special_tokens_in_text=self.turn is None).ids
+        if ends:
+            answers = tf.concat([answers, self._ends(answers, self.stop_id)], axis=1)
         answers = cut(answers, tf.minimum(answers.row_lengths(), self.max_length - ids.row_lengths()))
         return {
             "token_ids": tf.concat([ids, answers], axis=1),
@@ -275,78 +301,76 @@ class Generate(Task):
         weights = tf.cast(is_same & is_learned, tf.float32) * is_real[:, tf.newaxis]
         return features, dense(targets, length), weights
 
-    def postprocess(self, outputs, inputs, tokens):
-        """The text of new tokens ragged ``[B, None]``."""
-        return {"text": self.tokenizer.detokenize(outputs)}
-
-    def complete(self, prompt, max_new_tokens, temperature, top_k, top_p, seed) -> dict[str, tf.Tensor]:
-        """Continues prompts ``[B]``, each knob ``[B]`` or ``[1]``: the function of the signature ``generate``."""
-        batch_size = tf.shape(prompt)[0]
-        missing = tf.cast(batch_size == 0, tf.int32)  # no rows are read as one empty prompt, whose answer is dropped
-        rows = batch_size + missing
-
-        def each_row(value):
-            value = tf.concat([value, tf.zeros([missing], value.dtype)], 0)
-            return tf.broadcast_to(value[:rows], [rows])
-
-        tokens = self.tokenize({"prompt": tf.concat([prompt, tf.fill([missing], "")], 0)})
-        ids = tokens["token_ids"]
-        knobs = dict(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
-        knobs = {name: each_row(value) for name, value in knobs.items()}
-        most = tf.minimum(each_row(max_new_tokens), self.max_new_tokens)
-        found = decode(
-            self.backbone,
-            ids.to_tensor(0),
-            tf.cast(ids.row_lengths(), tf.int32),
-            controls.plain(rows, max_new_tokens=most, **knobs),
-            end_ids=() if self.stop_id is None else (self.stop_id,),
-            sees_whole_prompt=self.prefix_attention,
-        )
-        answers = tf.RaggedTensor.from_tensor(found.token_ids, found.counts)[:batch_size]
-        return self.postprocess(answers, {"prompt": prompt}, tokens)
-
     def serve(self, inputs):
-        """From prompts ``[B]`` to ``text`` ``[B]``, with the task's own settings."""
-        knobs = {name: tf.constant([self.defaults[name]], dtype) for name, (dtype, _) in KNOBS.items()}
-        return self.complete(inputs["prompt"], **knobs)
+        """From prompts ``[B]`` to ``text`` ``[B]`` (or ``[B, N]``), with the task's own settings."""
+        return {"text": self.writer.answer(inputs["prompt"])}
 
     def signatures(self):
-        """The plain answer, and ``generate`` with every knob as a vector ``[B]``."""
-        knobs = {name: tf.TensorSpec([None], dtype, name=name) for name, (dtype, _) in KNOBS.items()}
-        defaults = {name: np.array([self.defaults[name]], dtype.as_numpy_dtype) for name, (dtype, _) in KNOBS.items()}
-        return super().signatures() | {"generate": Signature(self.complete, self.inputs | knobs, defaults)}
+        """The plain answer, and those of ``Writer.signatures``."""
+        return super().signatures() | self.writer.signatures()
 
-    def generate(self, prompts, *, batch_size: int = 8, **knobs) -> list[str]:
+    def generate(self, prompts, *, batch_size: int = 8, **knobs) -> list[Any]:
         """Continues prompts from Python.
 
         Args:
             prompts: a text or a list of texts.
             batch_size: prompts at once.
-            knobs: ``max_new_tokens``, ``temperature``, ``top_k``, ``top_p``, ``seed``; one value for all prompts.
+            knobs: of ``kzoo.tasks.writing.KNOBS``: ``max_new_tokens``, ``temperature``, ``stop``, ...; one value for
+                all prompts. ``stop`` and ``blocked_words`` may be lists, ``logit_bias`` a dict.
+
+        Returns:
+            The text of each prompt; with ``num_sequences`` a list of texts of each.
 
         Raises:
             UserError: a knob that does not exist, or more new tokens than the task allows.
         """
-        unknown = sorted(set(knobs) - set(KNOBS))
-        if unknown:
-            raise UserError(f"generate has no knob {', '.join(unknown)}; it has {', '.join(KNOBS)}.")
-        if knobs.get("max_new_tokens", 0) > self.max_new_tokens:
-            raise UserError(
-                f"max_new_tokens must not exceed the task's {self.max_new_tokens}. Received {knobs['max_new_tokens']}."
-            )
-        values = [tf.constant([(self.defaults | knobs)[name]], dtype) for name, (dtype, _) in KNOBS.items()]
-        if self._complete is None:
-            specs = list(self.signatures()["generate"].inputs.values())
-            self._complete = tf.function(self.complete, input_signature=specs, autograph=False)
-        complete = self._complete
-        columns = self._columns(prompts)
-        answers = self._in_batches(lambda inputs: complete(*inputs.values(), *values), columns, batch_size)
+        values, write = self.writer.values(KNOBS, **knobs), self.writer.function("generate")
+        answers = self._in_batches(lambda inputs: write(**inputs, **values), self._columns(prompts), batch_size)
         return [answer["text"] for answer in answers]
+
+    def search(self, prompts, *, batch_size: int = 8, **knobs) -> list[str]:
+        """The likeliest continuations of prompts by beam search, of a task with ``num_beams``.
+
+        Args:
+            prompts: a text or a list of texts.
+            batch_size: prompts at once.
+            knobs: of ``kzoo.tasks.writing.BEAM_KNOBS``; one value for all prompts.
+
+        Raises:
+            UserError: the task has no beams, or a beam search no such knob.
+        """
+        if self.writer.num_beams == 1:
+            raise UserError("A beam search needs a task with num_beams above 1: Generate(..., num_beams=4).")
+        values, search = self.writer.values(BEAM_KNOBS, **knobs), self.writer.function("beam")
+        answers = self._in_batches(lambda inputs: search(**inputs, **values), self._columns(prompts), batch_size)
+        return [answer["text"][0] for answer in answers]
+
+    def score(self, texts, prompts="", *, batch_size: int = 8) -> list[dict[str, Any]]:
+        """How likely texts are, behind prompts or where a text begins.
+
+        Args:
+            texts: a text or a list of texts.
+            prompts: one for all, or one for each.
+            batch_size: texts at once.
+
+        Returns:
+            For each ``log_probability``, ``perplexity`` of a token, and ``count`` of its tokens.
+        """
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        prompts = [prompts] * len(texts) if isinstance(prompts, str) else list(prompts)
+        if len(prompts) != len(texts):
+            raise UserError(f"score takes a prompt for each text. Received {len(prompts)} for {len(texts)} texts.")
+        columns = {
+            name: np.array([one.encode() for one in value], object)
+            for name, value in (("text", texts), ("prompt", prompts))
+        }
+        score = self.writer.function("score")
+        return self._in_batches(lambda inputs: score(**inputs), columns, batch_size)
 
     def forget_traces(self):
         """Lets what ``predict`` and ``generate`` call be traced anew, after the model's layers have changed."""
         super().forget_traces()
-        self._complete = None
+        self.writer.forget_traces()
 
     def loss(self):
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
@@ -363,6 +387,8 @@ class Generate(Task):
             **({"chat": True, "system": self.system} if self.turn is not None else {}),
             **{name: value for name, value in given.items() if value},
             **({"prompt_cut": self.prompt_cut} if self.prompt_cut != "start" else {}),
+            **({"knobs": self.knobs} if self.knobs else {}),
+            **self.writer.options(),
         }
 
     def example_inputs(self):

@@ -10,8 +10,8 @@ from kzoo import tokenizers
 from kzoo.checkpoints.pretrained import fresh
 from kzoo.data.batching import Batches
 from kzoo.errors import UserError
-from kzoo.tasks.generate import KNOBS
 from kzoo.tasks.load import load_task
+from kzoo.tasks.writing import KNOBS
 from tests import tiny
 
 PROMPTS = ["the film was", "a", "good", "it was not", ""]
@@ -63,8 +63,9 @@ def test_every_knob_is_a_row_s_own(task):
         "top_p": [1.0, 1.0, 0.9, 0.8, 0.5],
         "seed": [0, 1, 2, 3, -4],
     }
-    tensors = {name: tf.constant(values, KNOBS[name][0]) for name, values in knobs.items()}
-    together = task.complete(tf.constant(PROMPTS), **tensors)["text"].numpy().tolist()
+    tensors = {name: tf.constant(values, KNOBS[name].dtype) for name, values in knobs.items()}
+    together = task.writer.function("generate")(prompt=tf.constant(PROMPTS), **task.writer.values() | tensors)
+    together = together["text"].numpy().tolist()
     for row in range(rows):
         alone = task.generate(PROMPTS[row], **{name: values[row] for name, values in knobs.items()})
         assert together[row].decode() == alone[0]
@@ -92,11 +93,8 @@ def test_knobs_that_cannot_be(task):
 
 def test_a_request_never_gets_more_than_the_task_allows(task):
     asked = tf.constant([1000])
-    rest = [
-        tf.constant([value], KNOBS[name][0])
-        for name, value in (("temperature", 0.0), ("top_k", 0), ("top_p", 1.0), ("seed", 0))
-    ]
-    assert task.complete(tf.constant(["a"]), asked, *rest)["text"].numpy()[0].decode() == task.generate("a")[0]
+    values = task.writer.values() | {"max_new_tokens": asked}
+    assert task.writer.write(tf.constant(["a"]), **values)["text"].numpy()[0].decode() == task.generate("a")[0]
 
 
 def test_no_prompts(task):
@@ -106,8 +104,9 @@ def test_no_prompts(task):
     )
     assert graph(tf.constant([], tf.string))["text"].shape == (0,)
     assert graph(tf.constant(PROMPTS))["text"].numpy().tolist() == [text.encode() for text in task.generate(PROMPTS)]
-    knobs = {name: tf.constant([], dtype) for name, (dtype, _) in KNOBS.items()}
-    assert task.complete(tf.constant([], tf.string), **knobs)["text"].shape == (0,)
+    knobs = {name: tf.constant([], knob.dtype) for name, knob in KNOBS.items()}
+    found = task.writer.function("generate")(prompt=tf.constant([], tf.string), **knobs)
+    assert {name: value.shape[0] for name, value in found.items()} == dict.fromkeys(found, 0)
 
 
 def test_of_a_long_prompt_the_end_is_kept(task):

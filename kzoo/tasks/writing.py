@@ -1,0 +1,366 @@
+"""How ``generate`` answers requests: what each may ask, and the signatures that an export has of it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from kzoo.errors import UserError
+from kzoo.generation import stopping
+from kzoo.generation.beam import search
+from kzoo.generation.controls import Controls
+from kzoo.generation.decode import decode
+from kzoo.tasks.chunks import by_length
+from kzoo.tasks.lines import biases, blocked_sequences, lines
+from kzoo.tasks.task import Signature
+
+# B prompts, N sequences of each, K beams, R = B * N rows, L most new tokens, T length, D width, V vocabulary
+
+
+class Knob(NamedTuple):
+    """What a request may set, a value a row.
+
+    Attributes:
+        dtype: of the vector ``[B]``.
+        neutral: the value that changes nothing.
+        lowest: the least that makes sense, or None.
+        help: what it does.
+    """
+
+    dtype: Any
+    neutral: Any
+    lowest: float | None
+    help: str
+
+
+KNOBS = {
+    "max_new_tokens": Knob(tf.int32, None, 0, "most tokens to add"),
+    "min_new_tokens": Knob(tf.int32, 0, 0, "tokens to add before the end token may come"),
+    "temperature": Knob(tf.float32, 0.0, 0, "0 takes the likeliest token; below 1 sharpens, above 1 flattens"),
+    "top_k": Knob(tf.int32, 0, 0, "draw among the k likeliest tokens; 0 for all"),
+    "top_p": Knob(tf.float32, 1.0, 0, "draw among the fewest tokens whose probabilities reach p; 1 for all"),
+    "min_p": Knob(tf.float32, 0.0, 0, "draw among tokens with this share of the likeliest one's probability"),
+    "repetition_penalty": Knob(tf.float32, 1.0, 0, "above 1 avoids what the prompt and the text hold; 1 for none"),
+    "presence_penalty": Knob(tf.float32, 0.0, None, "taken from the score of each token that the text holds"),
+    "frequency_penalty": Knob(tf.float32, 0.0, None, "taken from a token's score each time that the text holds it"),
+    "stop": Knob(tf.string, "", None, r"strings that end the text, one a line; \n in one is a line break"),
+    "blocked_words": Knob(tf.string, "", None, "words, and sequences of words, never to write, one a line"),
+    "logit_bias": Knob(tf.string, "", None, "lines of a token's id and what is added to its score"),
+    "seed": Knob(tf.int32, 0, None, "the same seed gives the same text"),
+}
+_OF_BEAMS = ("max_new_tokens", "min_new_tokens", "repetition_penalty", "blocked_words", "logit_bias")
+BEAM_KNOBS = {name: KNOBS[name] for name in _OF_BEAMS} | {
+    "length_penalty": Knob(tf.float32, 1.0, None, "above 0 favours long texts, 0 short ones")
+}
+OUTPUTS = {
+    "generate": ("text", "count", "finish_reason", "log_probability"),
+    "generate_tokens": ("text", "count", "token_ids", "log_probabilities"),
+}
+"""What the signatures show of all that is computed."""
+MARGIN = 8
+"""Tokens before those that a stop string may take, so that what a tail loses at its start is not missed."""
+
+
+class Writer:
+    """Answers prompts with a ``Generate``.
+
+    Args:
+        task: a ``Generate``: its ``tokenize``, tokenizer and backbone.
+        defaults: values of the knobs for requests that do not say.
+        num_sequences: N, texts for each prompt.
+        num_beams: K of the signature ``beam``; 1 for none.
+        length_penalty: of the beams, for requests that do not say.
+    """
+
+    def __init__(
+        self, task: Any, defaults: Mapping[str, Any], *, num_sequences: int = 1, num_beams: int = 1, length_penalty=1.0
+    ):
+        self.task = task
+        self.defaults = dict(defaults)
+        self.num_sequences, self.num_beams, self.length_penalty = num_sequences, num_beams, float(length_penalty)
+        self._functions: dict[str, Callable] = {}
+
+    # -- what signatures compute -----------------------------------------------------------------------------------
+
+    def write(self, prompt, **knobs) -> dict[str, tf.Tensor]:
+        """Continues prompts ``[B]``, each knob ``[B]`` or ``[1]``.
+
+        Returns:
+            ``text`` string, ``count`` int32 (tokens), ``finish_reason`` ("stop" or "length"), ``log_probability``
+            float32, each ``[B]``, or ``[B, N]`` of several sequences; ``token_ids`` and ``log_probabilities`` with one
+            more axis L.
+        """
+        given = _Batch(prompt, knobs)
+        ids, lengths = self._prompts(given)
+        controls = self._controls(given)
+        end_ids = () if self.task.stop_id is None else (self.task.stop_id,)
+        found = decode(
+            self.task.backbone,
+            ids,
+            lengths,
+            controls,
+            end_ids=end_ids,
+            is_over=self._is_over,
+            copies=self.num_sequences,
+            sees_whole_prompt=self.task.prefix_attention,
+        )
+        text = self.task.tokenizer.detokenize(tf.RaggedTensor.from_tensor(found.token_ids, found.counts))
+        stops = controls.repeated(self.num_sequences).stops
+        text = tf.cond(tf.size(stops) > 0, lambda: stopping.cut(text, stops), lambda: text)
+        outputs = {
+            "text": text,
+            "count": found.counts,
+            "finish_reason": tf.where(found.ended, "stop", "length"),
+            "log_probability": tf.reduce_sum(found.log_probabilities, axis=1),
+            "token_ids": found.token_ids,
+            "log_probabilities": found.log_probabilities,
+        }
+        if self.num_sequences > 1:
+            outputs = {name: _rows_of_prompts(value, self.num_sequences) for name, value in outputs.items()}
+        return given.without_filling(outputs)
+
+    def search(self, prompt, length_penalty, **knobs) -> dict[str, tf.Tensor]:
+        """The likeliest continuations of prompts ``[B]`` by beam search, each knob ``[B]`` or ``[1]``.
+
+        Returns:
+            ``text`` string, ``count`` int32 and ``score`` float32, each ``[B, K]``, the best first.
+        """
+        given = _Batch(prompt, knobs | {"length_penalty": length_penalty})
+        ids, lengths = self._prompts(given)
+        found = search(
+            self.task.backbone,
+            ids,
+            lengths,
+            self._controls(given),
+            num_beams=self.num_beams,
+            length_penalty=given.rows_of("length_penalty"),
+            end_ids=() if self.task.stop_id is None else (self.task.stop_id,),
+            sees_whole_prompt=self.task.prefix_attention,
+        )
+        flat = tf.reshape(found.token_ids, [-1, tf.shape(found.token_ids)[2]])
+        text = self.task.tokenizer.detokenize(tf.RaggedTensor.from_tensor(flat, tf.reshape(found.counts, [-1])))
+        outputs = {"text": _rows_of_prompts(text, self.num_beams), "count": found.counts, "score": found.scores}
+        return given.without_filling(outputs)
+
+    def score(self, text, prompt) -> dict[str, tf.Tensor]:
+        """How likely texts ``[B]`` are behind their prompts ``[B]`` or ``[1]``; without one, where a text begins.
+
+        What is longer than the task's ``max_length`` is cut and does not count.
+
+        Returns:
+            ``log_probability`` float32 (its natural logarithm), ``perplexity`` float32 (of a token, 1 of none) and
+            ``count`` int32 (the text's tokens), each ``[B]``.
+        """
+        prompt = tf.broadcast_to(prompt, tf.shape(text))
+        tokens = self.task.framed(prompt, text, ends=False)
+
+        def of_rows(some, length):
+            features = self.task.pack(some, length)
+            following, weights = self.task.targets({}, some)
+            hidden = self.task.backbone(features, training=False)["sequence_output"]
+            targets, weights = (one.to_tensor(shape=tf.stack([-1, length])) for one in (following, weights))
+            each = _log_probabilities(self.task.backbone, hidden, targets) * weights  # [R, T]
+            return {"sum": tf.reduce_sum(each, axis=1), "count": tf.reduce_sum(weights, axis=1)}
+
+        found = by_length(tokens, of_rows, {name: tf.TensorSpec([None]) for name in ("sum", "count")})
+        return {
+            "log_probability": found["sum"],
+            "perplexity": tf.exp(-tf.math.divide_no_nan(found["sum"], found["count"])),
+            "count": tf.cast(found["count"], tf.int32),
+        }
+
+    def _prompts(self, given: "_Batch") -> tuple[tf.Tensor, tf.Tensor]:
+        """Ids int32 ``[B, P]`` and lengths int32 ``[B]``."""
+        ids = self.task.tokenize({"prompt": given.prompt})["token_ids"]
+        return ids.to_tensor(0), tf.cast(ids.row_lengths(), tf.int32)
+
+    def _controls(self, given: "_Batch") -> Controls:
+        """What the rows ask, their strings read; what a beam search lacks is neutral."""
+        numbers = {}
+        for name, knob in KNOBS.items():
+            if knob.dtype != tf.string:
+                value = given.rows_of(name, knob.neutral)
+                numbers[name] = value if knob.lowest is None else tf.maximum(value, tf.cast(knob.lowest, knob.dtype))
+        numbers["max_new_tokens"] = tf.minimum(numbers["max_new_tokens"], self.task.max_new_tokens)
+        return Controls(
+            **numbers,
+            bias=biases(given.rows_of("logit_bias", "")),
+            blocked=blocked_sequences(self.task.tokenizer, given.rows_of("blocked_words", "")),
+            stops=lines(given.rows_of("stop", "")),
+        )
+
+    def _is_over(self, tokens, count, stops):
+        """Whether the last of ``count`` tokens in ``[L, R]`` hold one of the stop strings ``[R, K]``: bool ``[R]``."""
+        longest = tf.reduce_max(tf.strings.length(stops))  # bytes, at least one a token
+        start = tf.maximum(count - longest - MARGIN, 0)
+        text = self.task.tokenizer.detokenize(tf.transpose(tokens[start:count]))
+        return stopping.find(text, stops) >= 0
+
+    def answer(self, prompt) -> tf.Tensor:
+        """The plain answers to prompts ``[B]``, by the defaults: string ``[B]``, or ``[B, N]`` of several sequences."""
+        if self.num_beams == 1:
+            return self.function("generate")(prompt=prompt, **self.values(KNOBS))["text"]
+        return self.function("beam")(prompt=prompt, **self.values(BEAM_KNOBS))["text"][:, 0]
+
+    # -- signatures ------------------------------------------------------------------------------------------------
+
+    def signatures(self) -> dict[str, Signature]:
+        """``generate`` and ``generate_tokens`` with every knob as a vector ``[B]``, ``beam``, ``score``."""
+        prompt = self.task.inputs["prompt"]
+        found = {
+            name: Signature(self._choice(name), {"prompt": prompt, **_specs(KNOBS)}, self._arrays(KNOBS))
+            for name in ("generate", "generate_tokens")
+        }
+        if self.num_beams > 1:
+            inputs = {"prompt": prompt, **_specs(BEAM_KNOBS)}
+            found["beam"] = Signature(self.function("beam"), inputs, self._arrays(BEAM_KNOBS))
+        found["score"] = Signature(
+            self.function("score"),
+            {"text": tf.TensorSpec([None], tf.string, name="text"), "prompt": prompt},
+            {"prompt": np.array([""], object)},
+        )
+        return found
+
+    def _choice(self, name: str) -> Callable[..., dict[str, tf.Tensor]]:
+        """What a signature shows of all that is computed; the loop is one function for all that run it."""
+
+        def shown(**inputs):
+            return {key: value for key, value in self.function("generate")(**inputs).items() if key in OUTPUTS[name]}
+
+        return shown
+
+    def function(self, name: str) -> Callable[..., dict[str, tf.Tensor]]:
+        """``generate``, ``beam`` or ``score`` as a ``tf.function`` of vectors, traced once."""
+        if name not in self._functions:
+            text = tf.TensorSpec([None], tf.string)
+            calls: dict[str, tuple[Callable, dict]] = {
+                "generate": (self.write, {"prompt": text} | _specs(KNOBS)),
+                "beam": (self.search, {"prompt": text} | _specs(BEAM_KNOBS)),
+                "score": (self.score, {"prompt": text, "text": text}),
+            }
+            call, specs = calls[name]
+            function = tf.function(lambda given: call(**given), input_signature=[specs], autograph=False)
+            self._functions[name] = lambda **given: function({key: given[key] for key in specs})
+        return self._functions[name]
+
+    def values(self, knobs: Mapping[str, Knob] = KNOBS, /, **given) -> dict[str, tf.Tensor]:
+        """Every one of the knobs as a vector ``[1]``: as given, else the default."""
+        unknown = sorted(set(given) - set(knobs))
+        if unknown:
+            what = "generate" if knobs is KNOBS else "A beam search"
+            raise UserError(f"{what} has no knob {', '.join(unknown)}; it has {', '.join(knobs)}.")
+        most = self.task.max_new_tokens
+        if given.get("max_new_tokens", 0) > most:
+            raise UserError(f"max_new_tokens must not exceed the task's {most}. Received {given['max_new_tokens']}.")
+        values = self._defaults | given
+        return {name: tf.constant([_checked(knob, name, values[name])], knob.dtype) for name, knob in knobs.items()}
+
+    @property
+    def _defaults(self) -> dict[str, Any]:
+        return self.defaults | {"length_penalty": self.length_penalty}
+
+    def options(self) -> dict[str, Any]:
+        """What a task's options say of it, where that is not the default."""
+        found = {
+            "num_sequences": (self.num_sequences, 1),
+            "num_beams": (self.num_beams, 1),
+            "length_penalty": (self.length_penalty, 1.0),
+        }
+        return {name: value for name, (value, usual) in found.items() if value != usual}
+
+    def forget_traces(self) -> None:
+        """Lets everything be traced anew."""
+        self._functions = {}
+
+    def _arrays(self, knobs: Mapping[str, Knob]) -> dict[str, np.ndarray]:
+        values = self._defaults
+        return {
+            name: np.array([values[name]], object if knob.dtype == tf.string else knob.dtype.as_numpy_dtype)
+            for name, knob in knobs.items()
+        }
+
+
+def read_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of all knobs but ``max_new_tokens``: those given, checked; of lists of texts their lines.
+
+    Raises:
+        UserError: a knob that does not exist, or a value that it cannot have.
+    """
+    unknown = sorted(set(given) - set(KNOBS))
+    if unknown:
+        raise UserError(f"generate has no knob {', '.join(unknown)}; it has {', '.join(KNOBS)}.")
+    neutral = {name: knob.neutral for name, knob in KNOBS.items() if knob.neutral is not None}
+    return neutral | {name: _checked(KNOBS[name], name, value) for name, value in given.items()}
+
+
+def as_lines(texts) -> str:
+    """Texts as one string, a line each, which ``kzoo.tasks.lines`` reads."""
+    return "\n".join(text.replace("\\", r"\\").replace("\n", r"\n").replace("\t", r"\t") for text in texts)
+
+
+def _checked(knob: Knob, name: str, value: Any) -> Any:
+    """A knob's value, of its kind; a list of texts, or a mapping of token ids, as lines."""
+    if knob.dtype == tf.string:
+        if isinstance(value, Mapping):
+            return "\n".join(f"{token} {added}" for token, added in value.items())
+        return value if isinstance(value, str) else as_lines(value)
+    try:
+        number = knob.dtype.as_numpy_dtype(value).item()
+    except (TypeError, ValueError, OverflowError):
+        raise UserError(f"{name} ({knob.help}) must be a number. Received {value!r}.") from None
+    if number != value and knob.dtype.is_integer:
+        raise UserError(f"{name} must be a whole number. Received {value!r}.")
+    if knob.lowest is not None and not number >= knob.lowest:
+        raise UserError(f"{name} must not be below {knob.lowest}. Received {value!r}.")
+    return number
+
+
+def _specs(knobs: Mapping[str, Knob]) -> dict[str, tf.TensorSpec]:
+    return {name: tf.TensorSpec([None], knob.dtype, name=name) for name, knob in knobs.items()}
+
+
+class _Batch:
+    """Prompts ``[B]`` and knobs; no prompts are read as one empty prompt, whose answer is dropped."""
+
+    def __init__(self, prompt, knobs: Mapping[str, tf.Tensor]):
+        self._size = tf.shape(prompt)[0]
+        self._missing = tf.cast(self._size == 0, tf.int32)
+        self._rows = self._size + self._missing
+        self._knobs = knobs
+        self.prompt = tf.concat([prompt, tf.fill([self._missing], "")], 0)
+
+    def rows_of(self, name: str, otherwise=None) -> tf.Tensor:
+        """A value for each prompt."""
+        value = self._knobs[name] if name in self._knobs else tf.constant([otherwise], KNOBS[name].dtype)
+        filling = tf.fill([self._missing], tf.constant("" if value.dtype == tf.string else 0, value.dtype))
+        return tf.broadcast_to(tf.concat([value, filling], 0)[: self._rows], [self._rows])
+
+    def without_filling(self, outputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """The outputs of the prompts that were given."""
+        return {name: value[: self._size] for name, value in outputs.items()}
+
+
+def _rows_of_prompts(value, count: int) -> tf.Tensor:
+    """``[B * N, ...]`` as ``[B, N, ...]``."""
+    return tf.reshape(value, tf.concat([[-1, count], tf.shape(value)[1:]], 0))
+
+
+POSITIONS = 256
+"""Positions whose scores over the vocabulary are in memory at once."""
+
+
+def _log_probabilities(backbone, hidden, targets) -> tf.Tensor:
+    """Of targets ``[R, T]`` by hidden states ``[R, T, D]``, float32 ``[R, T]``; so many positions at a time."""
+    width = tf.shape(hidden)[2]
+    flat, wanted = tf.reshape(hidden, [-1, width]), tf.reshape(targets, [-1])
+    number = (tf.size(wanted) + POSITIONS - 1) // POSITIONS
+    found = tf.TensorArray(tf.float32, number, infer_shape=False, element_shape=[None])
+
+    def body(index, found):
+        here = slice(index * POSITIONS, (index + 1) * POSITIONS)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=wanted[here], logits=backbone.logits(flat[here]))
+        return index + 1, found.write(index, -losses)
+
+    _, found = tf.while_loop(lambda index, _: index < number, body, (tf.constant(0), found), parallel_iterations=1)
+    return tf.reshape(found.concat(), tf.shape(targets))
