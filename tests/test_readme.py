@@ -23,6 +23,7 @@ GUIDES = [
     "docs/lora.md",
     "docs/gguf.md",
     "docs/evaluation.md",
+    "docs/named-entities.md",
     "docs/pretraining.md",
     "docs/question-answering.md",
     "docs/data-preparation.md",
