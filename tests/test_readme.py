@@ -26,6 +26,8 @@ GUIDES = [
     "docs/named-entities.md",
     "docs/pretraining.md",
     "docs/question-answering.md",
+    "docs/tensorboard.md",
+    "docs/text-to-text.md",
     "docs/data-preparation.md",
 ]
 
