@@ -27,7 +27,7 @@ MODELS = {
 TINY = dict(vocabulary=97, width=32, layers=2, heads=2, length=16)
 KINDS = ["kzoo", "kzoo, XLA", "kzoo, all GPUs", "PyTorch", "PyTorch, compiled"]
 JOBS = [f"train/{model}/{kind}" for model in MODELS for kind in KINDS]
-JOBS += [f"decode/gpt2/{kind}" for kind in ("kzoo, XLA", "PyTorch")]
+JOBS += [f"decode/gpt2/{kind}" for kind in ("kzoo", "kzoo, XLA", "PyTorch")]
 WARM, STEPS, NEW = 3, 20, 128
 SECONDS = 150  # of a job
 RATE, DECAY, CLIP, MASK_SHARE = 1e-4, 0.01, 1.0, 0.15
@@ -133,11 +133,12 @@ def train_kzoo(model: str, figures: dict, rows: int, steps: int, *, jit: bool = 
     }
 
 
-def decode_kzoo(figures: dict, rows: int, new: int) -> dict:
-    """Greedy decoding by the cached loop under XLA."""
+def decode_kzoo(figures: dict, rows: int, new: int, *, jit: bool = False) -> dict:
+    """Greedy decoding by the cached loop."""
     import keras
     import tensorflow as tf
 
+    from kzoo.generation import controls
     from kzoo.generation.decode import decode
     from kzoo.training import strategy as strategies
 
@@ -145,16 +146,10 @@ def decode_kzoo(figures: dict, rows: int, new: int) -> dict:
     keras.config.set_dtype_policy("bfloat16")
     decoder = kzoo_model("gpt2", figures)[0].backbone
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=jit)
     def answer(ids):
-        return decode(
-            decoder,
-            ids,
-            tf.fill([rows], ids.shape[1]),
-            lambda logits, step: tf.argmax(logits, -1, tf.int32),
-            max_new_tokens=tf.fill([rows], new),
-            end_id=None,
-        )[0]
+        lengths = tf.fill([rows], ids.shape[1])
+        return decode(decoder, ids, lengths, controls.plain(rows, max_new_tokens=new)).token_ids
 
     prompt = tf.constant(random_batch("gpt2", figures | {"length": min(128, figures["length"])}, rows)[0]["token_ids"])
     answer(prompt).numpy()
@@ -265,14 +260,26 @@ def decode_torch(figures: dict, rows: int, new: int) -> dict:
 def work(job: str, rows: int, tiny: bool) -> list[dict]:
     """The rows of one job."""
     what, model, kind = job.split("/")
+    if tiny and kind.endswith("all GPUs"):
+        _two_devices()
     figures, steps, new = figures_of(model, tiny), (2 if tiny else STEPS), (4 if tiny else NEW)
     rows = 2 if tiny else rows
     if what == "decode":
-        decode = decode_torch if kind == "PyTorch" else decode_kzoo
-        return [decode(figures, count, new) for count in (1, 2 if tiny else 32)]
+        counts = (1, 2 if tiny else 32)
+        if kind == "PyTorch":
+            return [decode_torch(figures, count, new) for count in counts]
+        return [decode_kzoo(figures, count, new, jit=kind.endswith("XLA")) for count in counts]
     if kind.startswith("PyTorch"):
         return [train_torch(model, figures, rows, steps, compiled=kind.endswith("compiled"))]
     return [train_kzoo(model, figures, rows, steps, jit=kind.endswith("XLA"), all_gpus=kind.endswith("all GPUs"))]
+
+
+def _two_devices() -> None:
+    """Two devices of a CPU, in the place of GPUs."""
+    import tensorflow as tf
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
 def in_process(job: str, rows: int, tiny: bool, seconds: float) -> list[dict]:
