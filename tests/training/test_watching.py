@@ -175,7 +175,7 @@ def check_guesses(result):
     assert text.count("⟦") == len(lines) - 2
     for line in lines[2:]:
         _, _, right, guesses, _ = (cell.strip() for cell in line.split(" |"))
-        words = guesses.split(", ")
+        words = guesses.split(" · ")
         shares = [float(word.strip("*").split()[-1]) for word in words]
         assert len(words) == 3 and shares == sorted(shares, reverse=True) and sum(shares) <= 1.01
         for word in words:
