@@ -89,8 +89,27 @@ class Browser:
 
     def click(self, selector, *, text=""):
         """Clicks on the first element of a CSS selector, in any shadow root, whose text contains this."""
-        found = self.evaluate(f"({CLICK})({json.dumps(selector)}, {json.dumps(text)})")
+        place = f"({FIND})(document, {json.dumps(selector)}, {json.dumps(text)})"
+        found = self.evaluate(f"(() => {{ const one = {place}; if (one) one.click(); return !!one; }})()")
         assert found, f"There is no {selector} with {text!r} to click on."
+
+    def set(self, selector, name, value):
+        """Gives a property of an element a value, as its own widgets do."""
+        self._with(selector, f"found[{json.dumps(name)}] = {json.dumps(value)}")
+
+    def fill(self, selector, text):
+        """Writes text into an input."""
+        written = f'found.value = {json.dumps(text)}; found.dispatchEvent(new Event("input", {{bubbles: true}}))'
+        self._with(selector, written)
+
+    def _with(self, selector, script):
+        """Runs a script on the first element of a path of selectors, each in the shadow of the one before."""
+        assert self.evaluate(f"""(() => {{
+            let found = document;
+            for (const one of {json.dumps(selector.split())}) found = found && ({FIND})(found, one);
+            if (found) {{ {script}; }}
+            return !!found;
+        }})()"""), f"There is no {selector}."
 
     def screenshot(self, path, clip=None):
         """Writes the page, or a part ``(x, y, width, height)``, as PNG."""
@@ -120,6 +139,7 @@ class Browser:
 
 
 TEXT = """function read(node) {
+    if (!node) return "";
     if (node.nodeType === Node.TEXT_NODE) return node.textContent;
     if (["SCRIPT", "STYLE", "TEMPLATE"].includes(node.nodeName)) return "";
     if (node.nodeType === Node.ELEMENT_NODE && getComputedStyle(node).display === "none") return "";
@@ -131,16 +151,15 @@ TEXT = """function read(node) {
     return parts.join(" ").replace(/\\s+/g, " ");
 }"""
 
-CLICK = """function click(selector, text) {
-    const seen = [document];
-    while (seen.length) {
-        const root = seen.pop();
-        for (const one of root.querySelectorAll(selector))
-            if (one.textContent.includes(text)) { one.click(); return true; }
-        for (const one of root.querySelectorAll("*")) {
-            if (one.shadowRoot) seen.push(one.shadowRoot);
-            if (one.nodeName === "IFRAME" && one.contentDocument) seen.push(one.contentDocument);
+# the first element of a selector, in any shadow root or frame beneath a root
+FIND = """(root, selector, text = "") => {
+    const waiting = [root.shadowRoot || root];
+    while (waiting.length) {
+        const next = waiting.shift();
+        for (const one of next.querySelectorAll(selector)) if (one.textContent.includes(text)) return one;
+        for (const one of next.querySelectorAll("*")) {
+            if (one.shadowRoot) waiting.push(one.shadowRoot);
+            if (one.nodeName === "IFRAME" && one.contentDocument) waiting.push(one.contentDocument);
         }
     }
-    return false;
 }"""

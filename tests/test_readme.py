@@ -23,8 +23,11 @@ GUIDES = [
     "docs/lora.md",
     "docs/gguf.md",
     "docs/evaluation.md",
+    "docs/named-entities.md",
     "docs/pretraining.md",
     "docs/question-answering.md",
+    "docs/tensorboard.md",
+    "docs/text-to-text.md",
     "docs/data-preparation.md",
 ]
 

@@ -27,12 +27,14 @@ from kzoo.cli import (
     models,
     predict,
     prepare,
+    promote,
     pull,
     query,
     serve,
     sweep,
     tokenizer,
     train,
+    versions,
 )
 from kzoo.cli.output import say
 from kzoo.cli.quiet import keep_quiet
@@ -160,6 +162,9 @@ for _command in (
     bundle.bundle,
     serve.serve,
     query.query,
+    versions.versions,
+    promote.promote,
+    promote.rollback,
     demo.demo,
 ):
     app.command(help=paragraphs(_command.__doc__ or ""))(_command)

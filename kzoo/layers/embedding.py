@@ -1,6 +1,7 @@
 """Token embedding, usable backwards as the output layer."""
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from kzoo.layers.building import matrix_initializer
@@ -45,8 +46,10 @@ class TokenEmbedding(keras.layers.Layer):
         """Maps ``[..., D]`` to ``[..., V]``: the product with every token's vector."""
         shape = ops.shape(x)
         flat = ops.reshape(x, (-1, self.hidden_dim))
-        kernel = ops.transpose(ops.cast(ops.convert_to_tensor(self.embeddings), x.dtype))  # [D, V]
-        return ops.reshape(ops.matmul(flat, kernel), (*shape[:-1], self.vocabulary_size))
+        matrix = ops.cast(ops.convert_to_tensor(self.embeddings), x.dtype)  # [V, D]
+        # not by `ops.transpose`: its gradient would turn a matrix of that size round at every step
+        scores = tf.matmul(flat, matrix, transpose_b=True)
+        return ops.reshape(scores, (*shape[:-1], self.vocabulary_size))
 
     def compute_output_shape(self, input_shape):
         return (*input_shape, self.hidden_dim)

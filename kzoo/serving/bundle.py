@@ -3,6 +3,8 @@
     BUNDLE/models/NAME/VERSION/   SavedModels
     BUNDLE/models.config          which models, by their paths in the container (/models/NAME)
     BUNDLE/batching.config, monitoring.config, compose.yaml, clients/, README.md
+    BUNDLE/history.json           where labels have pointed (kzoo promote, kzoo rollback)
+    BUNDLE/kubernetes/, tls/      when asked for
 
 A bundle that exists gets further models and versions; what a person changed in its configs stays.
 """
@@ -19,8 +21,9 @@ from typing import Any
 
 from kzoo import resources
 from kzoo.errors import UserError
-from kzoo.serving import instructions, protos, saved_model
+from kzoo.serving import batching, instructions, protos, saved_model
 from kzoo.serving.placing import INCOMING, placed, space_needed, write_text
+from kzoo.serving.policies import loaded, set_policy
 from kzoo.version import __version__
 
 IMAGE = "tensorflow/serving:2.19.1"
@@ -33,6 +36,8 @@ MONITORING_CONFIG = "monitoring.config"
 COMPOSE = "compose.yaml"
 README = "README.md"
 CLIENTS = "clients"
+REMOVED = ".removed"  # in the names of versions that are being removed
+MODELS_COMMENT = "The models that the server loads (ModelServerConfig, text format), by their paths in the container."
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
@@ -43,6 +48,8 @@ def bundle(
     *,
     version: int | None = None,
     image: str = IMAGE,
+    policies: Mapping[str, str] | None = None,
+    keep: int | None = None,
 ) -> Path:
     """Writes a bundle, or adds to one.
 
@@ -51,6 +58,9 @@ def bundle(
         directory: the bundle's folder; a new one appears whole or not at all.
         version: number of the versions to be added; by default the next of each model.
         image: TensorFlow Serving's container image, 2.19 or later, for a new bundle's compose file.
+        policies: name of a model to which of its versions a server loads: ``latest:N``, ``all`` or ``specific:N,M``.
+        keep: versions to keep of each of these models, the newest; older ones are removed. One that has a label, that
+            a rollback would go to, or that the policy has a server load stays in any case.
 
     Returns:
         The path of the bundle.
@@ -59,16 +69,56 @@ def bundle(
         UserError: not a SavedModel, a name or version that cannot be, a folder that is no bundle, no space left.
     """
     directory = Path(directory)
-    _check(models, version)
+    if keep is not None and keep < 1:
+        raise UserError(f"At least one version of a model is kept. Received {keep}.")
     with space_needed(directory):
         if not directory.exists() or (directory.is_dir() and not any(directory.iterdir())):
+            _check(models, version)
             with placed(directory) as aside:
                 _fill(aside, models, version, image)
+                _set_policies(aside, policies or {})
         else:
             read_models_config(directory)  # a folder that is no bundle is refused before anything is copied
-            with _locked(directory):
+            if models:
+                _check(models, version)
+            with locked(directory):
                 _fill(directory, models, version, image)
+                _set_policies(directory, policies or {})
+                if keep is not None:
+                    for name in models or [one.name for one in read_models_config(directory).model_config_list.config]:
+                        remove_old(directory, name, keep)
     return directory
+
+
+def remove_old(directory: Path, name: str, keep: int) -> list[int]:
+    """Removes a model's old versions but for ``keep``; returns the removed ones. See ``bundle``."""
+    from kzoo.serving.label_history import History
+
+    known = versions(directory, name)
+    (entry,) = [one for one in read_models_config(directory).model_config_list.config if one.name == name]
+    history = History.read(directory)
+    held = {*known[-keep:], *entry.version_labels.values(), *loaded(entry, known)}
+    held |= {history.former(name, label, version) for label, version in entry.version_labels.items()}
+    if history.pending is not None and history.pending.model == name:
+        held |= {history.pending.source, history.pending.target}
+    removed = [version for version in known if version not in held]
+    for version in removed:
+        folder = directory / MODELS / name / str(version)
+        aside = folder.parent / f".{version}{REMOVED}"
+        folder.rename(aside)  # at once, as a server sees it
+        shutil.rmtree(aside, ignore_errors=True)
+    return removed
+
+
+def _set_policies(directory: Path, words: Mapping[str, str]) -> None:
+    config = read_models_config(directory)
+    known = {one.name: one for one in config.model_config_list.config}
+    for name, word in words.items():
+        if name not in known:
+            raise UserError(f"{directory} has no model {name!r}. It has {', '.join(known)}.")
+        set_policy(known[name], word, versions(directory, name))
+    if words:
+        protos.write(directory / MODELS_CONFIG, config, comment=MODELS_COMMENT)
 
 
 def read_models_config(directory: Path | str) -> Any:
@@ -135,6 +185,7 @@ def _fill(directory: Path, models: Mapping[str, Any], version: int | None, image
                 export(source, aside)
             else:
                 _copy(Path(source), aside)
+            batching.complete(aside)
     _write_configs(directory, models, image)
     _write_readme(directory)
 
@@ -161,8 +212,8 @@ def _number(directory: Path, name: str, version: int | None) -> int:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """What a killed copy left."""
-    for leftover in folder.glob(f".*{INCOMING}*"):
+    """What a killed copy or a killed removal left."""
+    for leftover in [*folder.glob(f".*{INCOMING}*"), *folder.glob(f".*{REMOVED}")]:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
@@ -174,8 +225,7 @@ def _write_configs(directory: Path, models: Mapping[str, Any], image: str) -> No
         if name not in known:
             config.model_config_list.config.add(name=name, base_path=f"{CONTAINER}/{name}", model_platform="tensorflow")
     if not known.issuperset(models):
-        comment = "The models that the server loads (ModelServerConfig, text format), by their paths in the container."
-        protos.write(path, config, comment=comment)
+        protos.write(path, config, comment=MODELS_COMMENT)
     for file in (BATCHING_CONFIG, MONITORING_CONFIG, COMPOSE):
         if not (directory / file).exists():
             template = resources.find("serving", "bundle", file).read_text(encoding="utf-8")
@@ -185,8 +235,8 @@ def _write_configs(directory: Path, models: Mapping[str, Any], image: str) -> No
             for client in resources.find("serving", CLIENTS).glob("ask*"):
                 shutil.copy(client, aside)
     read_models_config(directory)
-    batching = directory / BATCHING_CONFIG
-    protos.check_batching(protos.read(batching, protos.BatchingParameters), where=str(batching))
+    threads = directory / BATCHING_CONFIG
+    protos.check_batching(protos.read(threads, protos.BatchingParameters), where=str(threads))
     protos.read(directory / MONITORING_CONFIG, protos.MonitoringConfig)
 
 
@@ -211,7 +261,7 @@ def _describe(directory: Path) -> Mapping[str, Any]:
 
 
 @contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
+def locked(directory: Path) -> Iterator[None]:
     """Keeps a second writer out of a bundle that exists."""
     handle = os.open(directory, os.O_RDONLY)
     try:

@@ -13,9 +13,12 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import os
 import re
+import ssl
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
@@ -58,6 +61,14 @@ class Client(Protocol):
         """Signatures by name: ``{"serving_default": {"inputs": {"text": {"dtype": ..., "shape": ...}}, ...}}``."""
         ...
 
+    def problems(self, model: str) -> dict[int, str]:
+        """What went wrong with each version that could not be loaded, in the server's words."""
+        ...
+
+    def labelled(self, model: str, label: str) -> int:
+        """The version that a label names, as requests find it."""
+        ...
+
     def wait_until_available(self, model: str, *, timeout: float = 60.0) -> None:
         """Return once the model can be asked."""
         ...
@@ -67,22 +78,42 @@ class Client(Protocol):
         ...
 
 
-def connect(address: str, *, timeout: float = 60.0) -> Client:
-    """A client for ``http://host:port`` (REST) or ``grpc://host:port``; ``timeout`` in seconds is for each request.
+def connect(address: str, *, timeout: float = 60.0, ca: str | os.PathLike[str] | None = None) -> Client:
+    """A client for ``http://host:port`` (REST) or ``grpc://host:port``; ``https`` and ``grpcs`` speak TLS.
+
+    Args:
+        address: scheme, host and port; without a scheme it is REST.
+        timeout: seconds for each request.
+        ca: a PEM file of the certificates to trust instead of the system's (and so TLS, whatever the scheme says): the
+            authority that signed the server's certificate, or that certificate itself where it signed itself.
 
     Raises:
-        UserError: the address is neither.
+        UserError: the address is neither, or the file holds no certificate.
     """
     parts = urlsplit(address if "://" in address else f"http://{address}")
     try:
         complete = bool(parts.hostname and parts.port)
     except ValueError:
         complete = False
-    if parts.scheme not in ("http", "https", "grpc") or not complete:
+    if parts.scheme not in ("http", "https", "grpc", "grpcs") or not complete:
         raise UserError(f"A server's address is http://host:port or grpc://host:port. Received {address!r}.")
-    if parts.scheme == "grpc":
-        return GrpcClient(parts.netloc, timeout=timeout)
-    return RestClient(f"{parts.scheme}://{parts.netloc}", timeout=timeout)
+    certificates = None if ca is None else _certificates(ca)
+    is_secure = parts.scheme in ("https", "grpcs") or ca is not None
+    if parts.scheme in ("grpc", "grpcs"):
+        return GrpcClient(parts.netloc, timeout=timeout, secure=is_secure, certificates=certificates)
+    scheme = "https" if is_secure else "http"
+    return RestClient(f"{scheme}://{parts.netloc}", timeout=timeout, certificates=certificates)
+
+
+def _certificates(path: str | os.PathLike[str]) -> str:
+    """The PEM text of a file of certificates."""
+    try:
+        text = Path(path).read_text(encoding="ascii")
+        ssl.create_default_context(cadata=text)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"{path} is not a file of PEM certificates: {reason}.") from None
+    return text
 
 
 class _Waiting:
@@ -114,11 +145,14 @@ class _Waiting:
 class RestClient(_Waiting):
     """Speaks to the REST API over one connection, which it opens again when the server has closed it."""
 
-    def __init__(self, address: str, *, timeout: float = 60.0):
+    def __init__(self, address: str, *, timeout: float = 60.0, certificates: str | None = None):
         parts = urlsplit(address)
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self.address = f"{parts.scheme}://{parts.netloc}"
-        self._connection = kind(parts.hostname or "", parts.port, timeout=timeout)
+        host = parts.hostname or ""
+        self._connection = http.client.HTTPConnection(host, parts.port, timeout=timeout)
+        if parts.scheme == "https":
+            context = ssl.create_default_context(cadata=certificates)
+            self._connection = http.client.HTTPSConnection(host, parts.port, timeout=timeout, context=context)
         self._names: dict[tuple[str, int | None, str | None, str], str] = {}
 
     def predict(
@@ -158,6 +192,20 @@ class RestClient(_Waiting):
         reply = self._ask("GET", f"{_path(model, version, label)}/metadata")
         return _described(reply["metadata"]["signature_def"]["signature_def"])
 
+    def problems(self, model: str) -> dict[int, str]:
+        """What went wrong with each version that could not be loaded."""
+        reply = self._ask("GET", _path(model, None, None))
+        told = {int(entry["version"]): entry.get("status", {}) for entry in reply["model_version_status"]}
+        return {
+            version: status.get("error_message", "")
+            for version, status in told.items()
+            if status.get("error_code", "OK") != "OK"
+        }
+
+    def labelled(self, model: str, label: str) -> int:
+        """The version that a label names. (The status of a label lists all versions, so its metadata is asked.)"""
+        return int(self._ask("GET", f"{_path(model, None, label)}/metadata")["model_spec"]["version"])
+
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
@@ -172,6 +220,12 @@ class RestClient(_Waiting):
         except TimeoutError:
             self._connection.close()
             raise UserError(f"{self.address} did not answer within {self._connection.timeout:g} seconds.") from None
+        except ssl.SSLError as error:
+            self._connection.close()
+            raise UserError(
+                f"{self.address} and this client do not agree on TLS: {error.reason or error}. Give the certificate to "
+                "trust (--ca), or http:// where the server has none."
+            ) from None
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
             raise UserError(
@@ -198,7 +252,7 @@ class RestClient(_Waiting):
 class GrpcClient(_Waiting):
     """Speaks gRPC to ``host:port`` with the official messages. Inputs with a default may be left out here."""
 
-    def __init__(self, target: str, *, timeout: float = 60.0):
+    def __init__(self, target: str, *, timeout: float = 60.0, secure: bool = False, certificates: str | None = None):
         import grpc
 
         from kzoo.serving import stubs
@@ -207,9 +261,12 @@ class GrpcClient(_Waiting):
         self._timeout = timeout
         self._grpc = grpc
         self._stubs = stubs
-        self._channel = grpc.insecure_channel(
-            target, options=[("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-        )
+        options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        if secure:
+            trusted = grpc.ssl_channel_credentials(certificates.encode() if certificates else None)
+            self._channel = grpc.secure_channel(target, trusted, options=options)
+        else:
+            self._channel = grpc.insecure_channel(target, options=options)
         self._prediction = stubs.load("prediction_service_pb2_grpc").PredictionServiceStub(self._channel)
         self._models = stubs.load("model_service_pb2_grpc").ModelServiceStub(self._channel)
         self._types: dict[tuple[Any, ...], dict[str, Any]] = {}
@@ -274,6 +331,23 @@ class GrpcClient(_Waiting):
         response.metadata["signature_def"].Unpack(signatures)
         return _described(json_format.MessageToDict(signatures, preserving_proto_field_name=True)["signature_def"])
 
+    def problems(self, model: str) -> dict[int, str]:
+        """What went wrong with each version that could not be loaded."""
+        request = self._stubs.load("get_model_status_pb2").GetModelStatusRequest()
+        _choose(request.model_spec, model, None, None)
+        response = self._ask(self._models.GetModelStatus, request)
+        return {
+            entry.version: entry.status.error_message
+            for entry in response.model_version_status
+            if entry.status.error_code
+        }
+
+    def labelled(self, model: str, label: str) -> int:
+        """The version that a label names."""
+        request = self._stubs.load("get_model_metadata_pb2").GetModelMetadataRequest(metadata_field=["signature_def"])
+        _choose(request.model_spec, model, None, label)
+        return int(self._ask(self._prediction.GetModelMetadata, request).model_spec.version.value)
+
     def reload(self, config: Any) -> None:
         """Replace the whole config by a ``ModelServerConfig``; returns when its new models are available."""
         request = self._stubs.load("model_management_pb2").ReloadConfigRequest()
@@ -289,6 +363,11 @@ class GrpcClient(_Waiting):
             return method(request, timeout=self._timeout)
         except self._grpc.RpcError as error:
             code, details = error.code().name, error.details() or ""
+            if code == "UNAVAILABLE" and any(word in details.lower() for word in ("ssl", "tls", "handshake")):
+                raise UserError(
+                    f"{self.address} and this client do not agree on TLS: {details} Give the certificate to trust "
+                    "(--ca) and the name it is made out to, or grpc:// where the server has none."
+                ) from None
             if code == "UNAVAILABLE" and "connect" in details.lower():
                 raise UserError(
                     f"No server answers gRPC at {self.address}. Start one with `kzoo serve`, or give the address of "

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from kzoo.errors import UserError
 from kzoo.models import lora
-from kzoo.serving import audit, saved_model, signatures, verification, warmup
+from kzoo.serving import audit, batching, saved_model, signatures, verification, warmup
 from kzoo.serving.placing import placed, space_needed
 from kzoo.version import __version__
 
@@ -77,6 +77,7 @@ def export(
         requests = warmup.requests(task, entries, warm_up) if warm_up else []
         examples, off = verification.verify(aside, task, entries, traced, requests)
         _write_extra(aside, task, examples, off, requests, card, provenance)
+        batching.complete(aside, warm_up.batch_sizes if warm_up else batching.SIZES)
         say(f"Loaded again, it answers as the task does: numbers differ by {off:.1e} at most, text not at all.")
     return target
 

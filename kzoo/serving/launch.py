@@ -111,6 +111,7 @@ def serve(
     runner: Runner = "auto",
     host: str = "127.0.0.1",
     timeout: float = 600.0,
+    config_poll_seconds: int = 10,
     say: Callable[[str], None] = print,
 ) -> Served:
     """Starts a server over a bundle and returns when every model answers.
@@ -123,6 +124,7 @@ def serve(
             the image that the bundle's compose file names.
         host: address to listen on. ``tensorflow_model_server`` always listens on all of them.
         timeout: seconds until every model must be available.
+        config_poll_seconds: how often the server reads models.config again.
         say: is told which server runs, and where.
 
     Returns:
@@ -154,7 +156,13 @@ def serve(
         else:
             models_config = served._cleanup.enter_context(resolved(directory, state / bundles.MODELS_CONFIG))
             program = [BINARY] if chosen == BINARY else [sys.executable, "-m", "kzoo.serving.server", f"--host={host}"]
-            flags = server_flags(directory, models_config=models_config, rest_port=rest_port, grpc_port=grpc_port)
+            flags = server_flags(
+                directory,
+                models_config=models_config,
+                rest_port=rest_port,
+                grpc_port=grpc_port,
+                config_poll_seconds=config_poll_seconds,
+            )
             command = [*program, *flags]
         served._process = ServerProcess(command, log=state / "server.log", kill=kill)
         served._cleanup.callback(served._process.stop)
@@ -165,7 +173,14 @@ def serve(
     return served
 
 
-def server_flags(configs: Path | str, *, models_config: Path | str, rest_port: int, grpc_port: int) -> list[str]:
+def server_flags(
+    configs: Path | str,
+    *,
+    models_config: Path | str,
+    rest_port: int,
+    grpc_port: int,
+    config_poll_seconds: int = 10,
+) -> list[str]:
     """The flags of ``tensorflow_model_server``; the bundle's compose.yaml explains each.
 
     Args:
@@ -173,14 +188,16 @@ def server_flags(configs: Path | str, *, models_config: Path | str, rest_port: i
         models_config: the models.config it reads.
         rest_port: REST and metrics.
         grpc_port: gRPC.
+        config_poll_seconds: how often models.config is read again.
     """
     return [
         f"--port={grpc_port}",
         f"--rest_api_port={rest_port}",
         f"--model_config_file={models_config}",
-        "--model_config_file_poll_wait_seconds=10",
+        f"--model_config_file_poll_wait_seconds={config_poll_seconds}",
         "--enable_batching=true",
         f"--batching_parameters_file={configs}/{bundles.BATCHING_CONFIG}",
+        "--enable_per_model_batching_parameters=true",
         f"--monitoring_config_file={configs}/{bundles.MONITORING_CONFIG}",
         "--allow_version_labels_for_unavailable_models=true",
         "--max_num_load_retries=0",

@@ -10,16 +10,18 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="kzoo")
 class CountedAccuracy(keras.metrics.SparseCategoricalAccuracy):
-    """The share of right answers among targets with a weight other than 0.
+    """The share of right answers among targets with a weight other than 0, each counted once.
 
-    Class weights change what is learned; what is right stays right, so they do not enter.
+    Class weights change what is learned; what is right stays right, so they do not enter. (Keras's own takes the mean
+    over the length of a row first: among batches of different lengths a token of a short row would count more.)
     """
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        """Counts answers: class numbers ``[B]``, logits ``[B, C]``, weights ``[B]``."""
+        """Counts answers: class numbers ``[B]`` or ``[B, T]``, logits ``[B, C]`` or ``[B, T, C]``, weights as those."""
         if sample_weight is not None:
-            sample_weight = ops.cast(ops.not_equal(sample_weight, 0), "float32")
-        return super().update_state(y_true, y_pred, sample_weight)
+            sample_weight = ops.reshape(ops.cast(ops.not_equal(sample_weight, 0), "float32"), (-1,))
+        classes = ops.reshape(y_pred, (-1, y_pred.shape[-1]))
+        return super().update_state(ops.reshape(y_true, (-1,)), classes, sample_weight)
 
 
 def several_labels(threshold: float) -> list[keras.metrics.Metric]:

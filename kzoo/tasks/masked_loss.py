@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import keras
 from keras import ops
 
+from kzoo.tasks.counting import CountedAccuracy
+
 # B rows, M masked places, V vocabulary
 
 
@@ -38,7 +40,7 @@ class MaskedTokenLoss(keras.losses.Loss):
 
 
 @keras.saving.register_keras_serializable(package="kzoo")
-class MaskedAccuracy(keras.metrics.SparseCategoricalAccuracy):
+class MaskedAccuracy(CountedAccuracy):
     """The share of masked tokens guessed right, or of pairs told apart.
 
     Args:
@@ -60,9 +62,8 @@ class MaskedAccuracy(keras.metrics.SparseCategoricalAccuracy):
         y_pred = y_pred[self.output] if isinstance(y_pred, Mapping) else y_pred
         if self.output != "token_logits":
             y_pred = y_pred[:, None]  # [B, 1, 2]
-        if sample_weight is not None:
-            sample_weight = ops.cast(ops.not_equal(sample_weight[:, part], 0), "float32")
-        return super().update_state(y_true[:, part], y_pred, sample_weight=sample_weight)
+        weights = None if sample_weight is None else sample_weight[:, part]
+        return super().update_state(y_true[:, part], y_pred, sample_weight=weights)
 
     def get_config(self):
         return super().get_config() | {"output": self.output, "next_sentence": self.next_sentence}

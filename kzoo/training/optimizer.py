@@ -29,16 +29,21 @@ class AdamW(keras.optimizers.AdamW):
         self.rates = dict(rates or {})
 
     def _apply_weight_decay(self, variables):
-        usual: float | None = self.weight_decay  # type: ignore[has-type]
-        if usual is None or not self.rates:
-            super()._apply_weight_decay(variables)
+        if self.weight_decay is None:
             return
-        try:
-            for rate in sorted({self._rate(variable) for variable in variables}):
-                self.weight_decay = usual * rate
-                super()._apply_weight_decay([one for one in variables if self._rate(one) == rate])
-        finally:
-            self.weight_decay = usual
+
+        def share(variable):
+            factors = (self.learning_rate, self.weight_decay * self._rate(variable))
+            return tf.multiply(*(tf.cast(factor, variable.dtype) for factor in factors))
+
+        decayed = [(one.value, share(one)) for one in variables if self._use_weight_decay(one)]
+
+        def decay(distribution, decayed):
+            for variable, share in decayed:
+                distribution.extended.update(variable, _shrink, args=(share,), group=False)
+
+        # as Keras does, which passes over each weight once more, for its two factors one after the other
+        tf.__internal__.distribute.interim.maybe_merge_call(decay, self._distribution_strategy, decayed)
 
     def _rate(self, variable) -> float:
         return self.rates.get(variable.path, 1.0)
@@ -66,6 +71,10 @@ class AdamW(keras.optimizers.AdamW):
             grad=tf.cast(tf.convert_to_tensor(gradient), "float32"),
             use_locking=True,
         )
+
+
+def _shrink(variable, share):
+    variable.assign_sub(variable * share)
 
 
 def decays(variable, *, exclude: list[str] | None = None) -> bool:

@@ -16,9 +16,10 @@ import yaml
 
 from kzoo.errors import UserError
 from kzoo.serving import bundle as bundles
-from kzoo.serving import protos, saved_model
+from kzoo.serving import promotion, protos, saved_model
 from kzoo.serving.bundle import bundle
 from kzoo.serving.launch import server_flags
+from kzoo.serving.server import versions as served_versions
 
 
 def files(folder):
@@ -51,8 +52,10 @@ def test_it_holds_what_the_server_needs(tmp_path, classify, generate):
         ("reviews", "/models/reviews", "tensorflow"),
         ("story", "/models/story", "tensorflow"),
     ]
-    batching = protos.read(path / "batching.config", protos.BatchingParameters)
-    assert list(batching.allowed_batch_sizes)[-2] == batching.max_execution_batch_size.value == 32
+    assert protos.read(path / "batching.config", protos.BatchingParameters).thread_pool_name.value == "batches"
+    batching = protos.read(path / "models" / "reviews" / "1" / "batching_params.pbtxt", protos.BatchingParameters)
+    assert list(batching.allowed_batch_sizes) == [1, 2, 1024]  # those of the warm-up, and the largest request
+    assert batching.max_execution_batch_size.value == 2 and batching.max_batch_size.value == 1024
     monitoring = protos.read(path / "monitoring.config", protos.MonitoringConfig)
     assert monitoring.prometheus_config.enable
     assert sorted(child.name for child in (path / "clients").iterdir()) == ["ask.sh", "ask_grpc.py", "ask_rest.py"]
@@ -130,6 +133,75 @@ def test_a_bundle_grows_and_keeps_what_a_person_changed(tmp_path, small):
     assert (path / "compose.yaml").read_text() == "mine"
     assert "| `other` |" in (path / "README.md").read_text()
     assert not list(path.rglob(".*"))
+
+
+def test_old_versions_go_but_for_those_that_are_needed(tmp_path, small):
+    path = bundle({"small": small}, tmp_path / "bundle")
+    for _ in range(5):
+        bundle({"small": small}, path)
+    promotion.promote(path, "small", 2, offline=True)
+    promotion.promote(path, "small", 3, offline=True)  # a rollback goes to 2
+    promotion.promote(path, "small", 4, label="canary", offline=True)
+    (path / "models" / "small" / ".1.removed").mkdir()  # of a removal that was killed
+    bundle({"small": small}, path, keep=1)
+    assert bundles.versions(path, "small") == [2, 3, 4, 7]
+    assert sorted(child.name for child in (path / "models" / "small").iterdir()) == ["2", "3", "4", "7"]
+    promotion.promote(path, "small", 7, offline=True)
+    promotion.remove_label(path, "small", "canary")
+    bundle({}, path, keep=1)
+    assert bundles.versions(path, "small") == [3, 7]
+    with pytest.raises(UserError, match="At least one version of a model is kept. Received 0"):
+        bundle({}, path, keep=0)
+
+
+def test_a_copy_that_is_killed_is_never_served_and_the_next_one_cleans_up(tmp_path, small):
+    path = bundle({"small": small}, tmp_path / "bundle")
+    code = """
+import pathlib, shutil, sys, time
+from kzoo.serving.bundle import bundle
+copy, copied = shutil.copyfile, []
+
+def slowly(source, target):
+    if copied:
+        pathlib.Path(target).write_bytes(b"half")
+        print("half", flush=True)
+        time.sleep(600)
+    copied.append(copy(source, target))
+
+shutil.copyfile = slowly
+bundle({"small": sys.argv[1]}, sys.argv[2])
+"""
+    checkout = Path(bundles.__file__).parents[2]
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(small), str(path)], stdout=subprocess.PIPE, text=True, cwd=checkout
+    )
+    assert child.stdout.readline() == "half\n"
+    base = path / "models" / "small"
+    (half,) = base.glob(".*")
+    assert any(half.rglob("*"))  # it stands there
+    assert served_versions.on_disk(str(base)) == {1: str(base / "1")}
+    child.kill()
+    child.wait()
+    assert half.exists() and served_versions.on_disk(str(base)) == {1: str(base / "1")}
+    assert bundles.versions(path, "small") == [1]
+    bundle({"small": small}, path)
+    assert not half.exists() and files(base / "2") == files(base / "1")
+
+
+def test_a_model_whose_requests_cannot_meet_in_a_batch_is_not_batched(tmp_path, small):
+    path = small / saved_model.EXTRA / saved_model.DESCRIPTION
+    description = json.loads(path.read_text())
+    shapes = {"text": [None], "ids": [None, None]}
+    for kept in (["text"], ["text", "ids"]):
+        inputs = {name: {"dtype": "string", "shape": shapes[name]} for name in kept}
+        description["signatures"]["serving_default"]["inputs"] = inputs
+        path.write_text(json.dumps(description | {"examples": {}}))
+        made = bundle({"small": small}, tmp_path / "-".join(kept))
+        assert (made / "models" / "small" / "1" / "batching_params.pbtxt").exists() == (kept == ["text"])
+    (small / "batching_params.pbtxt").write_text("max_batch_size { value: 8 } allowed_batch_sizes: 4")
+    with pytest.raises(UserError, match="batching_params.pbtxt: the last of allowed_batch_sizes must equal"):
+        bundle({"small": small}, tmp_path / "wrong")
+    assert not (tmp_path / "wrong").exists()
 
 
 def test_a_model_that_kzoo_did_not_make_is_bundled_too(tmp_path):

@@ -248,6 +248,41 @@ print("ended in order", flush=True)
         assert child.returncode == 0 and "ended in order" in output, errors
 
 
+@pytest.mark.parametrize("behaviour", ["", "stubborn"])
+def test_a_killed_kzoo_takes_its_server_along(bundle, install, tmp_path, behaviour):
+    notes = install("tensorflow_model_server")
+    code = (
+        "import sys, threading, time; from kzoo.serving.launch import serve\n"
+        "serving = threading.Thread(target=lambda: serve(sys.argv[1], rest_port=0, grpc_port=0, say=str))\n"
+        "serving.start(); serving.join()\n"  # the thread that started the server ends, and the server goes on
+        "print('ready', flush=True); time.sleep(600)"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(bundle)],
+        cwd=CHECKOUT,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "FAKE_SERVER": behaviour, "TMPDIR": str(tmp_path)},
+    )
+    assert child.stdout.readline() == "ready\n"
+    server = started(notes)["pid"]
+    os.kill(server, 0)  # it runs
+    child.kill()
+    child.communicate(timeout=20)
+    deadline = time.monotonic() + 40
+    while is_running(server) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not is_running(server)
+    assert ended(notes) == (behaviour != "stubborn")
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def taken() -> socket.socket:
     one = socket.socket()
     one.bind(("127.0.0.1", 0))

@@ -367,6 +367,7 @@ def test_what_is_saved_answers_the_same(learned, tmp_path):
         assert one == other
 
 
+@pytest.mark.slow
 def test_an_export_answers_without_kzoo(learned, tmp_path):
     task, _ = learned
     path = export(task, tmp_path / "answers", warm_up=Plan(batch_sizes=(2,), lengths=(16,)))

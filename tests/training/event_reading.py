@@ -19,7 +19,7 @@ def tensors(folder, tag):
 
 
 def _values(folder):
-    for path in sorted(folder.glob("events.out.tfevents.*")):
+    for path in sorted(folder.glob("events.out.tfevents.*.v2")):
         for event in tf.compat.v1.train.summary_iterator(str(path)):
             for value in event.summary.value:
                 yield value, event.step

@@ -49,6 +49,9 @@ def test_figures_are_those_of_the_answers(task, asked, found):
     assert (figures["has_answer_f1"], figures["no_answer_f1"]) == pytest.approx((f1[has].mean(), f1[~has].mean()))
     assert figures["answered"] == pytest.approx(np.mean([bool(one) for one in given]))
     assert figures["answering_nothing"] == pytest.approx(1 / 3) and figures["no_answer_examples"] == 4
+    best = [one["answer"][0] for one in task.best_answers({name: asked[name] for name in task.inputs})]
+    spans = [metrics.answer_f1(*pair) for pair in zip(best, right, strict=True) if pair[1]]
+    assert figures["span_f1"] == pytest.approx(np.mean(spans)) and figures["span_f1"] >= figures["has_answer_f1"]
     assert figures["intervals_over"] == "passages"
     low, high = figures["f1_interval_95"]
     assert 0 <= low <= figures["f1"] <= high <= 1
@@ -84,6 +87,6 @@ def test_where_an_answer_is_always_given_there_is_no_threshold(asked):
     task = kzoo.Answer(tiny.bert(num_layers=1), max_length=24, stride=8, no_answer=False)
     rows = [row for row, one in enumerate(RIGHT) if one]
     found = judge(task, Examples(asked).take(rows))
-    assert not {"threshold", "best_f1", "answering_nothing", "has_answer_f1"} & set(found.figures)
+    assert not {"threshold", "best_f1", "answering_nothing", "has_answer_f1", "span_f1"} & set(found.figures)
     assert [plot.title for plot in found.plots] == ["Reliability"]
     assert found.figures["examples"] == 8

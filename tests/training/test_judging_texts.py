@@ -34,6 +34,9 @@ def test_the_figures_are_of_greedy_answers_and_of_the_prompts(task):
     assert figures["copy_chrf"] == pytest.approx(metrics.chrf(prompts, right).value)
     assert figures["copy_rouge_l"] == pytest.approx(metrics.rouge(prompts, right)["rouge_l"].value)
     assert figures["copy_exact_match"] == 0.25 and figures["left_out"] == 1 and figures["pairs"] == 4
+    expected = kzoo.evaluate(task, {"prompt": [*PROMPTS[:4], "good " * 9], "answer": ANSWERS}, batch_size=2)
+    other = judge(task, {"prompt": [*PROMPTS[:4], "good " * 9], "answer": ANSWERS}, batch_size=3).figures
+    assert expected["accuracy"] == pytest.approx(other["accuracy"]), "whatever the lengths of the batches"
     expected = kzoo.evaluate(task, {"prompt": PROMPTS, "answer": ANSWERS})
     assert figures["loss"] == pytest.approx(expected["loss"], rel=1e-5) and figures["tokens"] == expected["tokens"]
     assert set(figures["signatures"]) == {"bleu", "chrf", "rouge_1", "rouge_2", "rouge_l"}

@@ -14,6 +14,7 @@ from kzoo.training.watching.event_files import FILES
 
 ROOT = Path(__file__).parents[2]
 MEASURED = {"seconds", "input_wait", "examples_per_second", "tokens_per_second"}
+MEASURED |= {"teraflops", "teraflops_with_padding", "memory_gigabytes"}
 
 
 def killed(folder, kills, seed, *kinds):

@@ -20,7 +20,7 @@ from tests.training.letters_run import SignalAfter
 def read(folder):
     """Tag to {step: value} of all event files of a folder, and the graphs."""
     values, graphs = collections.defaultdict(dict), []
-    for path in sorted(folder.glob("events.out.tfevents.*")):
+    for path in sorted(folder.glob("events.out.tfevents.*.v2")):
         for event in tf.compat.v1.train.summary_iterator(str(path)):
             if event.graph_def:
                 graphs.append(tf.compat.v1.GraphDef.FromString(event.graph_def))

@@ -124,4 +124,4 @@ def check_interruption(folder, first, second):
         names = {path.name for path in (folder / name).iterdir()}
         assert names == {"config.yaml", "checkpoints", "tensorboard", "history.json", "metrics.json", "model"}
         assert len(list((folder / name / "checkpoints").iterdir())) == 2
-    assert len(list((folder / "straight" / "tensorboard" / "train").iterdir())) == 1
+    assert len(list((folder / "straight" / "tensorboard" / "train").glob("*.v2"))) == 1

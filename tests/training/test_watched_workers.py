@@ -16,7 +16,7 @@ def test_two_workers_leave_what_one_device_does(tmp_path):
     one, two = tmp_path / "one" / "tensorboard", tmp_path / "two" / "tensorboard"
     for part in ("train", "validation"):
         assert points(two / part) == points(one / part)
-        assert len(list((two / part).glob("events.*"))) == 1
+        assert len(list((two / part).glob("events.*.v2"))) == 1
     for tag in ("precision_recall/good", "precision_recall/bad"):
         for step, expected in tensors(one / "validation", tag).items():
             np.testing.assert_array_equal(tensors(two / "validation", tag)[step], expected)

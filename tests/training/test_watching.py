@@ -118,7 +118,7 @@ def check_projector(train, task):
 
 def session(folder):
     found = {}
-    (path,) = folder.glob("events.out.tfevents.*")
+    (path,) = (folder / "validation").glob("events.out.tfevents.*.session")
     for event in tf.compat.v1.train.summary_iterator(str(path)):
         for value in event.summary.value:
             found.setdefault(value.tag, []).append(value.metadata.plugin_data.content)
@@ -175,7 +175,7 @@ def check_guesses(result):
     assert text.count("⟦") == len(lines) - 2
     for line in lines[2:]:
         _, _, right, guesses, _ = (cell.strip() for cell in line.split(" |"))
-        words = guesses.split(", ")
+        words = guesses.split(" · ")
         shares = [float(word.strip("*").split()[-1]) for word in words]
         assert len(words) == 3 and shares == sorted(shares, reverse=True) and sum(shares) <= 1.01
         for word in words:
@@ -240,6 +240,7 @@ def test_a_session_holds_what_shapes_the_result():
         "model": {"name": "tiny", "family": None, "sizes": {}},
         "task": {"name": "classify", "labels": ["a", "b"], "options": {"dropout": 0.1, "long": "x" * 200}},
         "training": {"batch_size": 8, "jit": False, "freeze": [], "device": "cpu", "optimizer": {"name": "lion"}},
+        "data": {"train": "a.csv", "held_out": 0.2, "document": "line", "encoding": "utf-8"},
         "logging": {"every": 3},
         "output": "runs/x",
     }
@@ -249,6 +250,8 @@ def test_a_session_holds_what_shapes_the_result():
         "task.labels": json.dumps(["a", "b"]),
         "task.options.dropout": 0.1,
         "task.options.long": "x" * 119 + "…",
+        "data.train": "a.csv",
+        "data.held_out": 0.2,
         "training.batch_size": 8,
         "training.jit": False,
         "training.optimizer.name": "lion",

@@ -51,8 +51,14 @@ def judge_answers(task, examples: Examples, batch_size: int) -> Judgement:
     drawn = [reliability(metrics.calibration(scores, exact > 0), "A score is right where the answer matches exactly.")]
     if task.no_answer:
         figures |= {"threshold": task.threshold, "answered": float(answered.mean())}
-        figures |= _best(*_measured(best, right), margins, has_answer)
-        drawn = [*_drawn(margins, has_answer, _measured(best, right)[1], task.threshold), *drawn]
+        span_exact, span_f1 = _measured(best, right)
+        figures |= _best(span_exact, span_f1, margins, has_answer)
+        if has_answer.any():  # how well it finds answers, apart from whether it gives them
+            figures |= {
+                "span_exact_match": float(span_exact[has_answer].mean()),
+                "span_f1": float(span_f1[has_answer].mean()),
+            }
+        drawn = [*_drawn(margins, has_answer, span_f1, task.threshold), *drawn]
     tables = [_kinds(asked["question"], exact, f1), _mistakes(examples, right, given, scores, f1)]
     return Judgement(figures=figures, plots=drawn, tables=[*_articles(examples, exact, f1), *tables])
 

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-# C classes; all lengths in pixels
+# C classes; all lengths in points, of SCALE pixels each
+
+SCALE = 3  # TensorBoard enlarges small pictures coarsely
 
 PAPER, INK, PALE = (255, 255, 255), (33, 33, 33), (110, 110, 110)
 RIGHT, WRONG = (38, 99, 176), (200, 80, 32)
@@ -32,31 +34,38 @@ def of_labels(counts: np.ndarray, labels: Sequence[str]) -> np.ndarray:
 
 
 def _table(numbers, shares, colours, rows: Sequence[str], columns: Sequence[str], below: str) -> np.ndarray:
-    font, small = ImageFont.load_default(15), ImageFont.load_default(13)
-    rows, columns = (
-        [_name(name, place) for place, name in enumerate(rows)],
-        [_name(name, place) for place, name in enumerate(columns)],
-    )
-    left = 20 + round(max(font.getlength(name) for name in rows))
-    width = max(64, 16 + round(max(font.getlength(name) for name in columns)))
+    font, small = ImageFont.load_default(15 * SCALE), ImageFont.load_default(13 * SCALE)
+    rows = [_name(name, place) for place, name in enumerate(rows)]
+    columns = [_name(name, place) for place, name in enumerate(columns)]
+    left = 20 + _width(font, rows)
+    width = max(64, 16 + _width(font, columns))
     top, height = 34, 34 + CELL_HEIGHT * len(rows) + 30
-    whole = max(left + width * len(columns) + 10, round(small.getlength(below)) + 20)
-    image = Image.new("RGB", (whole, height), PAPER)
+    whole = max(left + width * len(columns) + 10, _width(small, [below]) + 20)
+    image = Image.new("RGB", (whole * SCALE, height * SCALE), PAPER)
     draw = ImageDraw.Draw(image)
+
+    def write(x, y, text, ink, anchor, used=font):
+        draw.text((x * SCALE, y * SCALE), text, fill=ink, font=used, anchor=anchor)
+
     for column, name in enumerate(columns):
-        draw.text((left + width * (column + 0.5), top - 8), name, fill=INK, font=font, anchor="ms")
+        write(left + width * (column + 0.5), top - 8, name, INK, "ms")
     for row, name in enumerate(rows):
         y = top + CELL_HEIGHT * row
-        draw.text((left - 8, y + CELL_HEIGHT / 2), name, fill=INK, font=font, anchor="rm")
+        write(left - 8, y + CELL_HEIGHT / 2, name, INK, "rm")
         for column in range(len(columns)):
             x, share = left + width * column, 0.05 + 0.9 * float(shares[row, column])
             paint = tuple(round(255 + (tone - 255) * share) for tone in colours[row][column])
-            draw.rectangle((x, y, x + width - 3, y + CELL_HEIGHT - 3), fill=paint)
-            place = (x + width / 2 - 1, y + CELL_HEIGHT / 2 - 1)
+            corners = (x, y, x + width - 2, y + CELL_HEIGHT - 2)
+            draw.rectangle(tuple(corner * SCALE for corner in corners), fill=paint)
             ink = PAPER if share > 0.55 else INK
-            draw.text(place, f"{round(numbers[row, column]):,}", fill=ink, font=font, anchor="mm")
-    draw.text((10, height - 14), below, fill=PALE, font=small, anchor="lm")
+            write(x + width / 2 - 1, y + CELL_HEIGHT / 2 - 1, f"{round(numbers[row, column]):,}", ink, "mm")
+    write(10, height - 14, below, PALE, "lm", small)
     return np.asarray(image)
+
+
+def _width(font, names: Sequence[str]) -> int:
+    """Of the longest, in points."""
+    return round(max(font.getlength(name) for name in names) / SCALE)
 
 
 def _name(name: str, place: int) -> str:

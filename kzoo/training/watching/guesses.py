@@ -93,7 +93,7 @@ class Guesses(keras.callbacks.Callback):
                 word = f"{_escaped(self._token(token))} {score:.2f}"
                 words.append(f"**{word}**" if token == right[place] else word)
             read, expected = self._token(token_ids[places[place]]), self._token(right[place])
-            lines.append(f"| {number} | {_escaped(read)} | {_escaped(expected)} | {', '.join(words)} |")
+            lines.append(f"| {number} | {_escaped(read)} | {_escaped(expected)} | {' · '.join(words)} |")
         return text.strip() + "\n\n" + "\n".join(lines)
 
     def _text(self, token_ids) -> str:

@@ -1,6 +1,7 @@
 """What a run was told, for TensorBoard's HParams tab: runs of a folder stand in a table with their last results.
 
-One file beside ``train`` and ``validation``, written anew by each process of a run, so that there is one session a run.
+One file beside the curves of the validation, whose last points are the results; without a validation, beside those of
+training. Each process of a run writes it anew, so that there is one session a run.
 """
 
 import json
@@ -12,6 +13,7 @@ import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 from tensorboard.plugins.hparams import api_pb2, summary
 
+from kzoo.training.config import DataConfig
 from kzoo.training.watching.event_files import FILES
 
 # what does not shape the result, or is told elsewhere
@@ -27,23 +29,27 @@ LEFT_OUT = (
     "training.device",
     "training.strategy",
 )
+SUFFIX = ".session"
+UNKNOWN = object()
 LONGEST = 120  # characters of a value
+USUAL = {f"data.{name}": field.default for name, field in DataConfig.model_fields.items()}
+"""How data are read unless told otherwise: shown where it is otherwise."""
 
 
 class Hyperparameters:
     """The session of a run.
 
     Args:
-        folder: the run's ``tensorboard`` folder.
+        folder: of the curves that are the results.
         config: what ``config.yaml`` says.
         name: of the run.
     """
 
     def __init__(self, folder: Path, config: Mapping[str, Any], *, name: str):
         folder.mkdir(parents=True, exist_ok=True)
-        for path in folder.glob(FILES):  # of the process before
+        for path in folder.glob(f"{FILES}{SUFFIX}"):  # of the process before
             path.unlink()
-        self._writer = tf.summary.create_file_writer(str(folder))
+        self._writer = tf.summary.create_file_writer(str(folder), filename_suffix=SUFFIX)
         self._write(hparams.hparams_pb(flat(config), trial_id=name))
 
     def end(self) -> None:
@@ -68,7 +74,7 @@ def flat(config: Mapping[str, Any]) -> dict[str, bool | float | str]:
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, bool | float | str]]:
     for key, value in config.items():
         place = f"{prefix}{key}"
-        if place in LEFT_OUT or value is None or value == [] or value == {}:
+        if place in LEFT_OUT or value is None or value == [] or value == {} or value == USUAL.get(place, UNKNOWN):
             continue
         if isinstance(value, Mapping):
             yield from _flat(value, f"{place}.")

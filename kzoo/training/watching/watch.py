@@ -91,7 +91,8 @@ class Watch:
         if writes and self.curves is not None and folder is not None:
             if logging.graph and not progress.total:
                 self.curves.write_graph(learner.model, batches.dataset().element_spec[0])
-            self.session = Hyperparameters(folder, config, name=folder.parent.name)
+            results = folder / ("train" if measured is None else "validation")
+            self.session = Hyperparameters(results, config, name=folder.parent.name)
             if measured is not None and hasattr(learner, "mask_id") and logging.guesses.texts:
                 self.later.append(Guesses(learner, measured, logging.guesses, progress, self.curves))
             if logging.histograms:

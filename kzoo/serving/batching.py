@@ -1,0 +1,90 @@
+"""How the server joins requests of one model: ``batching_params.pbtxt`` in its version folder.
+
+With ``--enable_per_model_batching_parameters`` the server reads this file beside ``saved_model.pb``; a model without it
+is not batched. Of the server's own ``batching.config`` only the threads count then.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kzoo.serving import protos, saved_model
+from kzoo.serving.placing import write_text
+
+FILE = "batching_params.pbtxt"  # the name that TensorFlow Serving looks for
+SIZES = (1, 2, 4, 8, 16, 32)
+MOST_ROWS = 1024  # of one request
+TIMEOUT = 1000  # microseconds
+MOST_WAITING = 100  # batches
+
+_HEADER = """\
+# How the server joins requests for this model (BatchingParameters, text format). Read when the model is loaded, where
+# the server was started with --enable_batching and --enable_per_model_batching_parameters.
+#
+# max_batch_size: rows of one request at most; a larger one is refused.
+# enable_large_batch_splitting: a request of more than max_execution_batch_size rows is cut into parts.
+# allowed_batch_sizes: a batch is padded to the next of these sizes, which are those of the warm-up requests. The last
+#   one must equal max_batch_size, though no batch grows beyond max_execution_batch_size.
+# batch_timeout_micros: how long the first row of a batch waits for others. More joins more requests and answers later.
+# max_enqueued_batches: batches that may wait for a thread; beyond that requests are refused (UNAVAILABLE).
+# pad_variable_length_inputs: requests whose tensors have different inner sizes cannot share a batch without it. It pads
+#   with a tensor's own first element, so it is right for no input of token ids with a mask; texts need none.
+"""
+
+
+def parameters(sizes: Sequence[int] = SIZES) -> Any:
+    """``BatchingParameters`` for batches of these sizes, those that the warm-up requests have."""
+    sizes = sorted(set(sizes)) or list(SIZES)
+    most = max(MOST_ROWS, sizes[-1])
+    return protos.BatchingParameters(
+        max_batch_size={"value": most},
+        enable_large_batch_splitting={"value": True},
+        max_execution_batch_size={"value": sizes[-1]},
+        allowed_batch_sizes=[*sizes, *([most] if most > sizes[-1] else [])],
+        batch_timeout_micros={"value": TIMEOUT},
+        max_enqueued_batches={"value": MOST_WAITING},
+    )
+
+
+def write(directory: Path, sizes: Sequence[int] = SIZES) -> None:
+    """Writes the file into a SavedModel's folder."""
+    write_text(directory / FILE, f"{_HEADER}{protos.to_text(parameters(sizes))}")
+
+
+def complete(directory: Path, sizes: Sequence[int] = SIZES) -> bool:
+    """Checks a SavedModel's batching file, or writes one where it may be batched; whether it has one then.
+
+    Args:
+        directory: the SavedModel's folder.
+        sizes: the batch sizes of its warm-up requests.
+
+    Raises:
+        UserError: the file that is there would stop the server from loading the model.
+    """
+    path = directory / FILE
+    if path.is_file():
+        protos.check_batching(protos.read(path, protos.BatchingParameters), where=str(path))
+        return True
+    description = saved_model.description(directory)
+    signatures = (
+        description["signatures"] if description else saved_model.describe_signatures(saved_model.read(directory))
+    )
+    if not can_be_batched(signatures):
+        return False
+    write(directory, sizes)
+    return True
+
+
+def can_be_batched(signatures: Mapping[str, Any]) -> bool:
+    """Whether rows of several requests may run as one batch, whichever signature they ask.
+
+    Every input and output needs a first dimension of any size, and no input an inner one of any size: requests of
+    different sizes would meet in a batch, and all of them fail.
+    """
+    for signature in signatures.values():
+        shapes = [entry["shape"] for part in ("inputs", "outputs") for entry in signature[part].values()]
+        if any(not shape or shape[0] is not None for shape in shapes):
+            return False
+        if any(None in entry["shape"][1:] for entry in signature["inputs"].values()):
+            return False
+    return True
