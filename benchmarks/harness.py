@@ -65,9 +65,10 @@ def serve_worker(setup: Callable[[str], Callable[[], dict | None]], case: str) -
     out.write(json.dumps(report) + "\n")
     out.flush()
     for _ in sys.stdin:
-        begin = time.perf_counter()
+        begin, worked = time.perf_counter(), time.process_time()
         report = run() or {}
-        out.write(json.dumps({"seconds": time.perf_counter() - begin} | report) + "\n")
+        taken = {"seconds": time.perf_counter() - begin, "core_seconds": time.process_time() - worked}
+        out.write(json.dumps(taken | report) + "\n")
         out.flush()
 
 
@@ -80,22 +81,27 @@ def compare(script: str, names: list[str], case: str, rounds: int, further: Sequ
     Returns:
         For each worker its name, ``median`` seconds, ``low`` and ``high``, and ``ratio``: the median over rounds of its
         time over the first worker's in the same round (above 1: slower than the first), with ``ratio_low`` and
-        ``ratio_high``; and what it reported of its last round.
+        ``ratio_high``; what it reported of its last round; and ``core_seconds`` of a round and ``core_ratio``, medians
+        of what all its threads worked, which another process on the machine disturbs less than the time.
     """
     peers = [Peer(script, name, case, further) for name in names]
     last: dict[str, dict] = {}
     try:
         times: dict[str, list[float]] = {name: [] for name in names}
+        work: dict[str, list[float]] = {name: [] for name in names}
         for _ in range(rounds):
             for peer in peers:
-                last[peer.name] = peer.run()
-                times[peer.name].append(last[peer.name]["seconds"] / last[peer.name].get("amount", 1))
+                last[peer.name] = one = peer.run()
+                times[peer.name].append(one["seconds"] / one.get("amount", 1))
+                work[peer.name].append(one["core_seconds"] / one.get("amount", 1))
     finally:
         for peer in peers:
             peer.stop()
-    ratios = {
-        name: [one / other for one, other in zip(taken, times[names[0]], strict=True)] for name, taken in times.items()
-    }
+
+    def over_first(measured: dict[str, list[float]], name: str) -> list[float]:
+        return [one / other for one, other in zip(measured[name], measured[names[0]], strict=True)]
+
+    ratios = {name: over_first(times, name) for name in names}
     return [
         peer.ready
         | last[name]
@@ -107,6 +113,8 @@ def compare(script: str, names: list[str], case: str, rounds: int, further: Sequ
             "ratio": statistics.median(ratios[name]),
             "ratio_low": min(ratios[name]),
             "ratio_high": max(ratios[name]),
+            "core_seconds": statistics.median(work[name]) * last[name].get("amount", 1),
+            "core_ratio": statistics.median(over_first(work, name)),
         }
         for peer, (name, taken) in zip(peers, times.items(), strict=True)
     ]

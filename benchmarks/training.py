@@ -71,6 +71,8 @@ def main() -> None:
             "time over the first's (lowest to highest)": lambda row: (
                 f"{row['ratio']:.2f} ({row['ratio_low']:.2f} to {row['ratio_high']:.2f})"
             ),
+            "core-seconds a step": lambda row: f"{row['core_seconds'] / row['steps']:.2f}",
+            "core-seconds over the first's": lambda row: f"{row['core_ratio']:.2f}",
             "tokens a round": lambda row: str(row["amount"]),
             "loss, last round": lambda row: f"{row['loss']:.2f}",
             "memory peak, GB": lambda row: f"{row['memory']:.1f}",

@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from kzoo.cli import (
+    audit,
     bundle,
     card,
     data,
@@ -159,6 +160,7 @@ for _command in (
     predict.predict,
     generate.generate,
     export.export,
+    audit.audit,
     bundle.bundle,
     serve.serve,
     query.query,

@@ -90,7 +90,7 @@ def test_refusing_names_every_reason(tmp_path):
 
 
 def test_an_unknown_server_is_refused(tmp_path):
-    with pytest.raises(UserError, match="serving must be one of 2.19. Received '1.0'"):
+    with pytest.raises(UserError, match="serving must be one of 2.19, 2.20, 2.21. Received '1.0'"):
         audit.audit(tmp_path, serving="1.0")
 
 
