@@ -17,18 +17,7 @@ GUIDES = [
     "configs/README.md",
     "training/README.md",
     "training/local/README.md",
-    "docs/zoo.md",
-    "docs/distribution.md",
-    "docs/tokenizers.md",
-    "docs/lora.md",
-    "docs/gguf.md",
-    "docs/evaluation.md",
-    "docs/named-entities.md",
-    "docs/pretraining.md",
-    "docs/question-answering.md",
-    "docs/tensorboard.md",
-    "docs/text-to-text.md",
-    "docs/data-preparation.md",
+    *(f"docs/{path.name}" for path in sorted((CHECKOUT / "docs").glob("*.md"))),
 ]
 
 
