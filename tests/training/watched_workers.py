@@ -7,6 +7,7 @@ import keras
 
 import kzoo
 from kzoo.data.examples import Examples
+from kzoo.training.strategy import choose
 from tests import tiny
 
 LOGGING = {
@@ -31,4 +32,4 @@ def run(folder, **arguments):
 
 
 if __name__ == "__main__":
-    run(Path(sys.argv[1]) / sys.argv[2])
+    run(Path(sys.argv[1]) / sys.argv[2], strategy=choose("auto"))
