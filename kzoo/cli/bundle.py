@@ -14,30 +14,64 @@ from kzoo.errors import UserError
 def bundle(
     directory: Annotated[str, typer.Argument(metavar="DIRECTORY", help="The bundle's folder.")],
     models: Annotated[
-        list[str], typer.Argument(metavar="NAME=EXPORT", help="Exports, with the names to serve them under.")
-    ],
+        list[str] | None, typer.Argument(metavar="[NAME=EXPORT]...", help="Exports, by the names to serve them under.")
+    ] = None,
     version: Annotated[
         int | None, typer.Option(min=1, help="The number of the added versions; by default the next of each model.")
     ] = None,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=POLICY", help="Which versions a server loads: latest:N, all or specific:N,M."),
+    ] = None,
+    keep: Annotated[
+        int | None, typer.Option(min=1, help="Remove older versions, but none that a label or a rollback needs.")
+    ] = None,
+    kubernetes: Annotated[bool, typer.Option("--kubernetes", help="Write Kubernetes manifests too.")] = False,
+    certificate: Annotated[
+        str, typer.Option(metavar="PATH", help="For TLS: the server's PEM certificate; it is copied.")
+    ] = "",
+    key: Annotated[str, typer.Option(metavar="PATH", help="Its private key, PEM, without a passphrase.")] = "",
 ) -> None:
     """Put exports into a bundle for TensorFlow Serving.
 
     The bundle holds the models in version folders, models.config, batching and monitoring configs, warm-up requests,
     a compose file, and a README with curl lines that work. It moves as a folder. A bundle that is there already gets
-    the exports as further models, or as the next versions of those it has. The path is printed on standard output.
+    the exports as further models, or as the next versions of those it has; a version appears whole or not at all. The
+    path is printed on standard output.
 
     \b
     Examples:
       kzoo bundle bundles/reviews reviews=exports/reviews
       kzoo bundle bundles/two reviews=exports/reviews minilm=exports/minilm
+      kzoo bundle bundles/reviews reviews=exports/better --keep 3
+      kzoo bundle bundles/reviews --policy reviews=latest:2 --kubernetes
     """
     from kzoo.serving.bundle import bundle as write_bundle
     from kzoo.serving.bundle import versions
 
-    exports = named(models)
-    path = write_bundle(exports, Path(directory), version=version)
+    if bool(certificate) != bool(key):
+        raise UserError("--certificate and --key belong together. Received one of them.")
+    if not models and not (policy or keep or kubernetes or certificate):
+        raise UserError("A bundle needs a model: name one, as in NAME=EXPORT.")
+    exports = named(models or [])
+    tls = None
+    if certificate:
+        from kzoo.serving.tls import read
+
+        tls = read(certificate, key)
+    path = write_bundle(exports, Path(directory), version=version, policies=by_name(policy or []), keep=keep)
     for name in exports:
         say(f"{path} holds {name}, version {versions(path, name)[-1]}.")
+    if kubernetes:
+        from kzoo.serving.kubernetes import FOLDER, write
+
+        written = write(path)
+        say(f"Manifests: {', '.join(file.name for file in written) or 'all there already'} in {path / FOLDER}.")
+    if tls is not None:
+        from kzoo.serving.secured import secure
+
+        secure(path, tls)
+        say(f"TLS: docker compose -f compose.yaml -f compose.tls.yaml up. The key lies in {path / 'tls'}.")
     say(f"Next: kzoo serve {path}")
     print(path)
 
@@ -55,3 +89,14 @@ def named(models: list[str]) -> dict[str, str]:
             raise UserError(f"Two exports are named {name}. Give each its own name: other=PATH.")
         exports[name] = path
     return exports
+
+
+def by_name(policies: list[str]) -> dict[str, str]:
+    """Returns policies by the names of their models from ``NAME=POLICY``."""
+    found = {}
+    for one in policies:
+        name, equals, word = one.partition("=")
+        if not equals or not name:
+            raise UserError(f"A policy is given as NAME=latest:2, NAME=all or NAME=specific:1,3. Received: {one!r}.")
+        found[name] = word
+    return found

@@ -39,6 +39,8 @@ def query(
     version: Annotated[int | None, typer.Option(min=1, help="A version; by default the newest.")] = None,
     label: Annotated[str, typer.Option(help="A version's label instead of its number.")] = "",
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an answer.")] = 60.0,
+    tls: Annotated[bool, typer.Option("--tls", help="Speak TLS; https:// and grpcs:// say the same.")] = False,
+    ca: Annotated[str, typer.Option(metavar="PATH", help="TLS, trusting these PEM certificates alone.")] = "",
     json: Annotated[bool, typer.Option("--json", help="One JSON object a text, for programs.")] = False,
 ) -> None:
     """Ask a model server about texts, over REST or gRPC.
@@ -51,6 +53,7 @@ def query(
       kzoo query grpc://localhost:8500 --model reviews --file texts.txt
       kzoo query grpc://localhost:8500 --model story "Once" \\
           --signature generate --set temperature=0.8 --set max_new_tokens=40
+      kzoo query grpc://serving.example:8500 --ca certificate.pem --model reviews "A film to remember."
       kzoo query localhost:8501 --model answers "Who serves?" --context "The zoo serves models."
     """
     if not model:
@@ -59,7 +62,7 @@ def query(
     given = beside(texts, pair=pair, context=context)
     from kzoo.serving.client import connect
 
-    client = connect(address, timeout=timeout)
+    client = connect(secured(address) if tls else address, timeout=timeout, ca=ca or None)
     try:
         chosen: dict[str, Any] = {"version": version, "label": label or None}
         wanted = text_inputs(client, model, signature, chosen)
@@ -70,6 +73,14 @@ def query(
     rows = {name: array.tolist() for name, array in outputs.items()}
     answers = [dict(zip(rows, values, strict=True)) for values in zip(*rows.values(), strict=True)]
     show(texts, answers, json=json or not sys.stdout.isatty())
+
+
+def secured(address: str) -> str:
+    """Returns the address with the scheme that speaks TLS."""
+    scheme, separator, rest = address.partition("://")
+    if not separator:
+        return f"https://{address}"
+    return f"{scheme if scheme.endswith('s') else f'{scheme}s'}://{rest}"
 
 
 def text_inputs(client: Client, model: str, signature: str, chosen: dict[str, Any]) -> list[str]:

@@ -78,13 +78,15 @@ def complete(directory: Path, sizes: Sequence[int] = SIZES) -> bool:
 def can_be_batched(signatures: Mapping[str, Any]) -> bool:
     """Whether rows of several requests may run as one batch, whichever signature they ask.
 
-    Every input and output needs a first dimension of any size, and no input an inner one of any size: requests of
-    different sizes would meet in a batch, and all of them fail.
+    Every input and output needs a first dimension of any size. No input of the default signature may have an inner one
+    of any size: requests of different sizes would meet in a batch, and all of them fail. (Other signatures, of token
+    ids, may: who asks them pads to one length.)
     """
-    for signature in signatures.values():
+    for name, signature in signatures.items():
         shapes = [entry["shape"] for part in ("inputs", "outputs") for entry in signature[part].values()]
         if any(not shape or shape[0] is not None for shape in shapes):
             return False
-        if any(None in entry["shape"][1:] for entry in signature["inputs"].values()):
+        inputs = signature["inputs"].values()
+        if (name == "serving_default" or len(signatures) == 1) and any(None in entry["shape"][1:] for entry in inputs):
             return False
     return True

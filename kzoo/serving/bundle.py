@@ -39,6 +39,12 @@ CLIENTS = "clients"
 REMOVED = ".removed"  # in the names of versions that are being removed
 MODELS_COMMENT = "The models that the server loads (ModelServerConfig, text format), by their paths in the container."
 
+_XLA = """\
+      # signatures whose name ends in _xla are compiled at their first call, and faster from then on; without this flag
+      # the server refuses them ("XLA compilation disabled"). The others are not touched by it
+      - --xla_cpu_compilation_enabled=true
+"""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
@@ -149,6 +155,17 @@ def versions(directory: Path | str, name: str) -> list[int]:
     return sorted(int(child.name) for child in folder.iterdir() if child.name.isdigit() and child.is_dir())
 
 
+def has_compiled(directory: Path | str) -> bool:
+    """Whether a version in the bundle has signatures that a server must compile, and so needs its XLA flag for."""
+    models = Path(directory) / MODELS
+    descriptions = (
+        saved_model.description(models / one.name / str(version))
+        for one in read_models_config(directory).model_config_list.config
+        for version in versions(directory, one.name)
+    )
+    return any(name.endswith(saved_model.COMPILED) for one in descriptions if one for name in one["signatures"])
+
+
 def _check(models: Mapping[str, Any], version: int | None) -> None:
     if not models:
         raise UserError("A bundle needs a model: name one, as in NAME=SAVED_MODEL.")
@@ -230,6 +247,7 @@ def _write_configs(directory: Path, models: Mapping[str, Any], image: str) -> No
         if not (directory / file).exists():
             template = resources.find("serving", "bundle", file).read_text(encoding="utf-8")
             write_text(directory / file, Template(template).substitute(image=image) if file == COMPOSE else template)
+    _allow_compiled(directory)
     if not (directory / CLIENTS).exists():
         with placed(directory / CLIENTS) as aside:
             for client in resources.find("serving", CLIENTS).glob("ask*"):
@@ -238,6 +256,15 @@ def _write_configs(directory: Path, models: Mapping[str, Any], image: str) -> No
     threads = directory / BATCHING_CONFIG
     protos.check_batching(protos.read(threads, protos.BatchingParameters), where=str(threads))
     protos.read(directory / MONITORING_CONFIG, protos.MonitoringConfig)
+
+
+def _allow_compiled(directory: Path) -> None:
+    """Adds the XLA flag to the compose file once a model needs it; a file that has other flags besides keeps them."""
+    path = directory / COMPOSE
+    text = path.read_text(encoding="utf-8")
+    last = "      - --max_num_load_retries=0\n"
+    if has_compiled(directory) and "--xla_cpu_compilation_enabled" not in text and last in text:
+        write_text(path, text.replace(last, f"{last}{_XLA}"))
 
 
 def _write_readme(directory: Path) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import json
 import shutil
 import signal
+import ssl
 import sys
 import tempfile
 import threading
@@ -22,15 +23,28 @@ import yaml
 
 from kzoo.errors import UserError
 from kzoo.serving import bundle as bundles
+from kzoo.serving import tls as certificates
 from kzoo.serving.ports import check_ports
 from kzoo.serving.process import ServerProcess
 from kzoo.serving.resolved_config import resolved
+from kzoo.serving.tls import Certificate
 
 Runner = Literal["auto", "tensorflow_model_server", "docker", "embedded"]
 RUNNERS = ("auto", "tensorflow_model_server", "docker", "embedded")
 BINARY = "tensorflow_model_server"
 
-_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # this machine is not behind a proxy
+
+def _own_child() -> ssl.SSLContext:
+    """For asking the server that this process started: its certificate need not be made out to this address."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+_direct = urllib.request.build_opener(  # this machine is not behind a proxy
+    urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=_own_child())
+)
 
 
 class Served:
@@ -112,6 +126,7 @@ def serve(
     host: str = "127.0.0.1",
     timeout: float = 600.0,
     config_poll_seconds: int = 10,
+    tls: Certificate | None = None,
     say: Callable[[str], None] = print,
 ) -> Served:
     """Starts a server over a bundle and returns when every model answers.
@@ -125,6 +140,7 @@ def serve(
         host: address to listen on. ``tensorflow_model_server`` always listens on all of them.
         timeout: seconds until every model must be available.
         config_poll_seconds: how often the server reads models.config again.
+        tls: certificate and key. kzoo's own server speaks TLS over REST and gRPC then, TensorFlow Serving over gRPC.
         say: is told which server runs, and where.
 
     Returns:
@@ -139,8 +155,12 @@ def serve(
     rest_port, grpc_port = check_ports(host, rest_port=rest_port, grpc_port=grpc_port)
     address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     address = f"[{address}]" if ":" in address else address
+    scheme = "https" if tls is not None and chosen == "embedded" else "http"
     served = Served(
-        runner=chosen, models=names, rest_address=f"http://{address}:{rest_port}", grpc_address=f"{address}:{grpc_port}"
+        runner=chosen,
+        models=names,
+        rest_address=f"{scheme}://{address}:{rest_port}",
+        grpc_address=f"{address}:{grpc_port}",
     )
     served._cleanup.enter_context(_ended_by_sigterm())
     try:
@@ -149,9 +169,16 @@ def serve(
         if chosen == BINARY:
             say("It listens on every interface of this machine, and its ports have no password.")
         kill = None
+        if tls is not None:
+            certificates.write(state / certificates.FILE, tls)
+            if chosen != "embedded":
+                say("gRPC speaks TLS. TensorFlow Serving has none over REST: keep that port behind a proxy that does.")
         if chosen == "docker":
             name = f"kzoo-serve-{uuid.uuid4().hex[:8]}"
-            command = _docker(directory, name, host=host, rest_port=rest_port, grpc_port=grpc_port)
+            ssl_config = state / certificates.FILE if tls is not None else None
+            command = _docker(
+                directory, name, host=host, rest_port=rest_port, grpc_port=grpc_port, ssl_config=ssl_config
+            )
             kill = ["docker", "kill", name]
         else:
             models_config = served._cleanup.enter_context(resolved(directory, state / bundles.MODELS_CONFIG))
@@ -162,7 +189,13 @@ def serve(
                 rest_port=rest_port,
                 grpc_port=grpc_port,
                 config_poll_seconds=config_poll_seconds,
+                xla=bundles.has_compiled(directory),
             )
+            if tls is not None:
+                flags.append(f"--ssl_config_file={state / certificates.FILE}")
+                if chosen == "embedded":  # the flags for REST over TLS, which kzoo's own server alone has
+                    flags += [f"--rest_certificate_file={tls.certificate.absolute()}"]
+                    flags += [f"--rest_key_file={tls.key.absolute()}"]
             command = [*program, *flags]
         served._process = ServerProcess(command, log=state / "server.log", kill=kill)
         served._cleanup.callback(served._process.stop)
@@ -180,6 +213,7 @@ def server_flags(
     rest_port: int,
     grpc_port: int,
     config_poll_seconds: int = 10,
+    xla: bool = False,
 ) -> list[str]:
     """The flags of ``tensorflow_model_server``; the bundle's compose.yaml explains each.
 
@@ -189,8 +223,9 @@ def server_flags(
         rest_port: REST and metrics.
         grpc_port: gRPC.
         config_poll_seconds: how often models.config is read again.
+        xla: whether a model has signatures that the server must compile (``bundle.has_compiled``).
     """
-    return [
+    flags = [
         f"--port={grpc_port}",
         f"--rest_api_port={rest_port}",
         f"--model_config_file={models_config}",
@@ -202,6 +237,7 @@ def server_flags(
         "--allow_version_labels_for_unavailable_models=true",
         "--max_num_load_retries=0",
     ]
+    return flags + (["--xla_cpu_compilation_enabled=true"] if xla else [])
 
 
 def _choose(runner: str) -> str:
@@ -222,17 +258,28 @@ def _title(runner: str) -> str:
     }[runner]
 
 
-def _docker(directory: Path, name: str, *, host: str, rest_port: int, grpc_port: int) -> list[str]:
+def _docker(
+    directory: Path, name: str, *, host: str, rest_port: int, grpc_port: int, ssl_config: Path | None = None
+) -> list[str]:
     """The command that runs the bundle's image, as its compose file does."""
-    flags = server_flags("/bundle", models_config=f"/bundle/{bundles.MODELS_CONFIG}", rest_port=8501, grpc_port=8500)
+    flags = server_flags(
+        "/bundle",
+        models_config=f"/bundle/{bundles.MODELS_CONFIG}",
+        rest_port=8501,
+        grpc_port=8500,
+        xla=bundles.has_compiled(directory),
+    )
     interface = f"[{host}]" if ":" in host else host
     command = ["docker", "run", "--rm", "--init", f"--name={name}"]
     command += [f"--publish={interface}:{rest_port}:8501", f"--publish={interface}:{grpc_port}:8500"]
     command += [f"--volume={directory / bundles.MODELS}:{bundles.CONTAINER}:ro", f"--volume={directory}:/bundle:ro"]
-    return [*command, f"--entrypoint={BINARY}", _image(directory), *flags]
+    if ssl_config is not None:
+        command.append(f"--volume={ssl_config}:/tls/{certificates.FILE}:ro")
+        flags.append(f"--ssl_config_file=/tls/{certificates.FILE}")
+    return [*command, f"--entrypoint={BINARY}", image(directory), *flags]
 
 
-def _image(directory: Path) -> str:
+def image(directory: Path) -> str:
     """The image that the bundle's compose file names."""
     path = directory / bundles.COMPOSE
     try:

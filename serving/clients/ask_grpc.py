@@ -4,6 +4,7 @@ Needs the packages grpcio and tensorflow-serving-api. Inputs with a default may 
 
 python ask_grpc.py reviews "A film to remember."
 python ask_grpc.py story "Once upon a time" --signature generate --set temperature=0.8 --set seed=1
+python ask_grpc.py reviews "A film to remember." --label stable --address localhost:8500 --ca certificate.pem
 """
 
 import argparse
@@ -37,10 +38,25 @@ FIELDS = {  # where a TensorProto keeps its values, by dtype
 }
 
 
-def signature_inputs(stub, model, signature):
+def choose(spec, model, label):
+    """Names a model, or the version of it that a label names."""
+    spec.name = model
+    if label:
+        spec.version_label = label
+
+
+def open_channel(address, ca):
+    """A connection, over TLS where a file of certificates to trust is given."""
+    if not ca:
+        return grpc.insecure_channel(address)
+    with open(ca, "rb") as file:
+        return grpc.secure_channel(address, grpc.ssl_channel_credentials(file.read()))
+
+
+def signature_inputs(stub, model, signature, label):
     """Name of each input of a signature to its dtype."""
     request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
-    request.model_spec.name = model
+    choose(request.model_spec, model, label)
     reply = stub.GetModelMetadata(request, timeout=30)
     signatures = get_model_metadata_pb2.SignatureDefMap.FromString(reply.metadata["signature_def"].value).signature_def
     if signature not in signatures:
@@ -74,13 +90,15 @@ def main():
     parser.add_argument("--address", default="127.0.0.1:8500")
     parser.add_argument("--signature", default="serving_default")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="an input besides the text")
+    parser.add_argument("--label", help="a label of a version, such as stable")
+    parser.add_argument("--ca", help="TLS, trusting the certificates of this PEM file")
     arguments = parser.parse_args()
-    with grpc.insecure_channel(arguments.address) as channel:
+    with open_channel(arguments.address, arguments.ca) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         try:
-            dtypes = signature_inputs(stub, arguments.model, arguments.signature)
+            dtypes = signature_inputs(stub, arguments.model, arguments.signature, arguments.label)
             request = predict_pb2.PredictRequest()
-            request.model_spec.name = arguments.model
+            choose(request.model_spec, arguments.model, arguments.label)
             request.model_spec.signature_name = arguments.signature
             knobs = dict(pair.partition("=")[::2] for pair in arguments.set)
             texts = [name for name, dtype in dtypes.items() if dtype == types_pb2.DT_STRING and name not in knobs]

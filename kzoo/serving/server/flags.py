@@ -64,6 +64,8 @@ _FLAGS = {
     "allow_version_labels_for_unavailable_models": _Flag(_bool, "labels may point at versions not loaded", False),
     "monitoring_config_file": _Flag(str, "metrics for Prometheus: MonitoringConfig in text format"),
     "ssl_config_file": _Flag(str, "gRPC over TLS: SSLConfig in text format"),
+    "rest_certificate_file": _Flag(str, "REST over TLS: a PEM certificate (not a flag of the genuine server)"),
+    "rest_key_file": _Flag(str, "its key (not a flag of the genuine server)"),
     "file_system_poll_wait_seconds": _Flag(_whole, "look for new versions this often; 0: only at the start", 1),
     "max_num_load_retries": _Flag(_whole, "attempts after the first to load a version", 0),
     "load_retry_interval_micros": _Flag(_whole, "the pause between them", 60_000_000),
@@ -127,6 +129,7 @@ class Flags:
             batching=batching,
             monitoring=self["monitoring_config_file"],
             ssl=self["ssl_config_file"],
+            rest_tls=self._rest_tls(),
             allow_version_labels_for_unavailable_models=self["allow_version_labels_for_unavailable_models"],
             rest_timeout=timeout / 1000 if timeout > 0 else None,
             threads=max(number or 0 for number in threads) or None,
@@ -146,6 +149,12 @@ class Flags:
             gpu_memory_fraction=self["per_process_gpu_memory_fraction"],
             health_service=self["enable_grpc_healthcheck_service"],
         )
+
+    def _rest_tls(self) -> tuple[str, str] | None:
+        certificate, key = self["rest_certificate_file"], self["rest_key_file"]
+        if bool(certificate) != bool(key):
+            raise UserError("--rest_certificate_file and --rest_key_file belong together. Received one of them.")
+        return (certificate, key) if certificate else None
 
     def _single_model(self) -> protos.ModelServerConfig:
         if not self["model_base_path"]:

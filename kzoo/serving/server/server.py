@@ -43,6 +43,7 @@ class Server:
             None runs each request by itself.
         monitoring: ``MonitoringConfig`` or the path of one; Prometheus reads the REST port where it says so.
         ssl: ``SSLConfig`` or the path of one, for gRPC.
+        rest_tls: paths of a PEM certificate and its key, for REST over TLS (the genuine server has none).
         **options: the fields of ``Options``.
 
     Raises:
@@ -60,6 +61,7 @@ class Server:
         batching: Any = None,
         monitoring: Any = None,
         ssl: Any = None,
+        rest_tls: tuple[PathLike, PathLike] | None = None,
         **options: Any,
     ):
         self.options = Options(**options)
@@ -73,6 +75,7 @@ class Server:
             raise UserError("per_model_batching needs batching to be on. Received no batching.")
         self._monitoring = _given(monitoring, protos.MonitoringConfig, "the monitoring config")[0]
         self._ssl = _given(ssl, protos.SSLConfig, "the SSL config")[0] if ssl is not None else None
+        self._rest_tls = rest_tls
         self._wanted = {"REST": rest_port, "gRPC": grpc_port}
         self._rest: Any = None
         self._rest_thread: threading.Thread | None = None
@@ -90,7 +93,7 @@ class Server:
     @property
     def rest_address(self) -> str:
         """Where the REST API answers: ``http://127.0.0.1:8501``."""
-        return f"http://{self._address('REST')}"
+        return f"{'https' if self._rest_tls else 'http'}://{self._address('REST')}"
 
     @property
     def grpc_address(self) -> str:
@@ -270,6 +273,8 @@ class Server:
             server_header=False,
             proxy_headers=False,
             timeout_keep_alive=75,
+            ssl_certfile=self._rest_tls[0] if self._rest_tls else None,
+            ssl_keyfile=self._rest_tls[1] if self._rest_tls else None,
         )
         bound = self._bind("REST", port)
         self._ports["REST"] = bound.getsockname()[1]

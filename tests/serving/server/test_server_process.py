@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from kzoo.errors import UserError
-from kzoo.serving import protos, stubs
+from kzoo.serving import protos, stubs, tls
 from kzoo.serving.client import connect
 from kzoo.serving.server import Server, flags
 
@@ -350,30 +350,32 @@ def test_what_does_not_start_on_a_part_of_tensorflow_starts_on_all_of_it(monkeyp
     program._load_runtime([])
 
 
-def test_grpc_over_tls(base, tmp_path):
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("openssl, which makes the certificate, is not here")
-    subprocess.run(
-        [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1",
-         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", tmp_path / "key",
-         "-out", tmp_path / "certificate"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    certificate = (tmp_path / "certificate").read_text()
-    protos.write(
-        tmp_path / "ssl.config",
-        protos.SSLConfig(server_key=(tmp_path / "key").read_text(), server_cert=certificate),
-    )
-    status = stubs.load("get_model_status_pb2").GetModelStatusRequest()
-    status.model_spec.name = "m"
-    with Server(_config(m=base), rest_port=None, grpc_port=0, ssl=tmp_path / "ssl.config") as server:
-        target = server.grpc_address.replace("127.0.0.1", "localhost")
-        with grpc.secure_channel(target, grpc.ssl_channel_credentials(certificate.encode())) as channel:
-            reply = stubs.load("model_service_pb2_grpc").ModelServiceStub(channel).GetModelStatus(status, timeout=60)
-        assert [entry.version for entry in reply.model_version_status] == [1]
-        with grpc.insecure_channel(target) as channel, pytest.raises(grpc.RpcError):
-            stubs.load("model_service_pb2_grpc").ModelServiceStub(channel).GetModelStatus(status, timeout=10)
+def test_both_apis_over_tls(base, tmp_path, certificate):
+    tls.write(tmp_path / "ssl.config", tls.read(certificate.certificate, certificate.key))
+    given = {"ssl": tmp_path / "ssl.config", "rest_tls": (certificate.certificate, certificate.key)}
+    with Server(_config(m=base), rest_port=0, grpc_port=0, **given) as server:
+        assert server.rest_address.startswith("https://")
+        rest = server.rest_address.replace("127.0.0.1", "localhost")
+        grpc_target = server.grpc_address.replace("127.0.0.1", "localhost")
+        for address in (rest, f"grpcs://{grpc_target}", f"grpc://{grpc_target}"):
+            client = connect(address, ca=certificate.certificate)
+            assert client.predict("m", {"x": [1.0]})["y"].tolist() == [11.0]
+            client.close()
+        for address, message in (
+            (rest, "do not agree on TLS: CERTIFICATE_VERIFY_FAILED"),  # signed by nobody that the system trusts
+            (f"grpcs://{grpc_target}", "do not agree on TLS|did not answer|No server answers gRPC"),
+            (rest.replace("https", "http"), "No server answers at"),
+        ):
+            client = connect(address, timeout=5)
+            with pytest.raises(UserError, match=message):
+                client.status("m")
+            client.close()
+
+
+@pytest.mark.parametrize("given", ["rest_certificate_file", "rest_key_file"])
+def test_a_certificate_and_its_key_belong_together(base, given):
+    read = flags.parse([f"--model_base_path={base}", f"--{given}=file.pem"])
+    assert "belong together. Received one of them" in _refusal(read.server)
 
 
 @pytest.mark.browser
