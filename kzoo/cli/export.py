@@ -20,6 +20,10 @@ def export(
         int | None, typer.Option(min=3, help="Longest text in tokens, for a checkpoint that was not saved as a task.")
     ] = None,
     precision: Annotated[str, typer.Option(help="float32, bfloat16 or float16; by default the model's own.")] = "",
+    token_signatures: Annotated[
+        bool,
+        typer.Option("--token-signatures", help="Add the signature from_token_ids, for callers who tokenize."),
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a folder that is there.")] = False,
 ) -> None:
     """Export a model for TensorFlow Serving.
@@ -31,6 +35,7 @@ def export(
     \b
     Examples:
       kzoo export runs/movie-reviews exports/reviews
+      kzoo export runs/movie-reviews exports/reviews-half --precision bfloat16
       kzoo export minilm-l6-v2 exports/minilm --task embed
     """
     start = time.perf_counter()
@@ -38,9 +43,18 @@ def export(
 
     opened = open_task(model, task=task, **({} if max_length is None else {"max_length": max_length}))
     from kzoo.serving.export import export as export_task
+    from kzoo.serving.provenance import of_run
 
     say("Exporting and checking ...")
-    path = export_task(opened, Path(directory), precision=precision or None, overwrite=overwrite)
+    path = export_task(
+        opened,
+        Path(directory),
+        precision=precision or None,
+        overwrite=overwrite,
+        token_signatures=token_signatures,
+        provenance=of_run(model),
+        say=say,
+    )
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     say(f"Exported {opened.name} ({count(size)}B) in {duration(time.perf_counter() - start)}.")
     say(f"Next: kzoo bundle bundles/{path.name} {path.name}={path}")

@@ -242,6 +242,19 @@ def _bytes(directory: Path) -> dict[str, int]:
     }
 
 
+def sentence(report: Mapping[str, Any]) -> str:
+    """The report in a line."""
+    version, size = report["serving"], report["bytes"]["folder"]
+    if not report["servable"]:
+        return f"The stock TensorFlow Serving {version} cannot serve it: {'; '.join(report['problems'])}."
+    names = {name for one in report["signatures"].values() for name in one["operations"]}
+    warm = report["warm_up"]["records"]
+    return (
+        f"The stock TensorFlow Serving {version} links all of its {len(names)} kinds of operations; "
+        f"{size / 1e6:.1f} MB, {warm} warm-up requests."
+    )
+
+
 def to_json(report: Mapping[str, Any]) -> str:
     """The report as JSON that a person can read, too."""
     return json.dumps(report, indent=2, ensure_ascii=False) + "\n"

@@ -1,10 +1,6 @@
 """From a task to a SavedModel that takes text and gives answers, checked before anyone sees it."""
 
-import dataclasses
-import datetime
-import importlib.metadata
 import json
-import platform
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +10,9 @@ import tensorflow as tf
 
 from kzoo.errors import UserError
 from kzoo.models import lora
-from kzoo.serving import audit, batching, saved_model, signatures, verification, warmup
+from kzoo.serving import audit, audit_report, batching, saved_model, signatures, verification, warmup
 from kzoo.serving.placing import placed, space_needed
+from kzoo.serving.provenance import of_task
 from kzoo.version import __version__
 
 PRECISIONS = ("float32", "bfloat16", "float16")
@@ -37,6 +34,7 @@ def export(
     version: int | None = None,
     precision: str | None = None,
     overwrite: bool = False,
+    token_signatures: bool = False,
     warm_up: warmup.Plan | None = warmup.DEFAULT,
     card: str | None = None,
     provenance: Mapping[str, Any] | None = None,
@@ -45,7 +43,7 @@ def export(
     """Writes the task, its adapters merged, as a SavedModel that TensorFlow Serving 2.19 and later loads as it is.
 
     The folder appears whole or not at all: it is written aside, loaded again, its answers held against the task's own
-    (within 1e-5), its operations against what the stock server links, and only then renamed.
+    (within 1e-5 in float32), its operations against what the stock server links, and only then renamed.
 
     Args:
         task: what ``kzoo.Classify`` and the others make, trained under any strategy.
@@ -53,6 +51,8 @@ def export(
         version: when given, the SavedModel goes to ``directory/VERSION``, the layout that a server watches.
         precision: dtype of weights and arithmetic, ``float32``, ``bfloat16`` or ``float16``; by default the task's own.
         overwrite: whether a folder that exists is replaced.
+        token_signatures: whether the signature ``from_token_ids`` is there, too, for callers with a tokenizer of their
+            own.
         warm_up: which requests the server runs when it loads the model; None for none.
         card: Markdown for ``assets.extra/card.md``; by default one made from what is known.
         provenance: what to add to ``assets.extra/provenance.json``, the run's identity for example.
@@ -67,18 +67,28 @@ def export(
     if version is not None and version < 1:
         raise UserError(f"A version must be a whole number from 1. Received {version}.")
     target = Path(directory) if version is None else Path(directory) / str(version)
-    task = _at_precision(_merged(task), precision)
-    entries = task.signatures()
+    given = _merged(task)
+    task = _at_precision(given, precision)
+    entries = task.signatures() | (task.token_signatures() if token_signatures else {})
     with space_needed(target), placed(target, overwrite=overwrite) as aside:
         traced = {name: signatures.trace(name, signature) for name, signature in entries.items()}
         concrete = [function.get_concrete_function() for function in traced.values()]
         tf.saved_model.save(_captured(task, concrete), str(aside), signatures=traced)
         audit.refuse(aside)
         requests = warmup.requests(task, entries, warm_up) if warm_up else []
-        examples, off = verification.verify(aside, task, entries, traced, requests)
-        _write_extra(aside, task, examples, off, requests, card, provenance)
+        verified = verification.verify(aside, task, entries, traced, requests)
+        rounding = None if task is given else verification.distance(given, task)
+        _write_extra(aside, task, verified, rounding, requests, card, provenance)
         batching.complete(aside, warm_up.batch_sizes if warm_up else batching.SIZES)
+        found = audit_report.report(aside)
+        (aside / saved_model.EXTRA / saved_model.AUDIT).write_text(
+            audit_report.to_json(audit_report.summary(found)), encoding="utf-8"
+        )
+        off = verified.off
         say(f"Loaded again, it answers as the task does: numbers differ by {off:.1e} at most, text not at all.")
+        if rounding is not None:
+            say(f"From {given.backbone.dtype_policy.name} to {precision}: numbers moved by {rounding:.1e} at most.")
+        say(audit_report.sentence(found))
     return target
 
 
@@ -138,8 +148,8 @@ def _resources(root: Any, handles: set[int]) -> list[Any]:
 def _write_extra(
     aside: Path,
     task: Any,
-    examples: Mapping[str, Any],
-    off: float,
+    verified: verification.Verified,
+    rounding: float | None,
     requests: list[warmup.Request],
     card: str | None,
     provenance: Mapping[str, Any] | None,
@@ -148,41 +158,26 @@ def _write_extra(
     extra.mkdir()
     warmup.write(extra / saved_model.WARMUP, task.name, requests)
     entries = saved_model.describe_signatures(saved_model.read(aside))
-    origin = _provenance(task) | dict(provenance or {})
+    origin = of_task(task) | dict(provenance or {})
     description = {
         "kzoo": __version__,
         "task": task.name,
         "max_length": task.max_length,
         "largest_warm_up_batch": max((request.rows for request in requests), default=0),
         "signatures": entries,
-        "examples": examples,
-        "largest_difference": off,
+        "examples": verified.examples,
+        "largest_difference": verified.off,
+        "tolerance": verified.tolerance,
+        "utf8": verified.texts,
+        **({} if rounding is None else {"rounding": rounding}),
     }
     for name, content in ((saved_model.DESCRIPTION, description), (saved_model.PROVENANCE, origin)):
         text = json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n"
         (extra / name).write_text(text, encoding="utf-8")
-    (extra / saved_model.CARD).write_text(card or _card(task, entries, origin, off), encoding="utf-8")
+    (extra / saved_model.CARD).write_text(card or _card(task, entries, origin, verified), encoding="utf-8")
 
 
-def _provenance(task: Any) -> dict[str, Any]:
-    pretrained = task.pretrained
-    packages = ("tensorflow", "tensorflow-text", "keras")
-    return {
-        "kzoo": __version__,
-        **{package: importlib.metadata.version(package) for package in packages},
-        "python": platform.python_version(),
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "source": Path(pretrained.source).name,  # the name alone: paths of this machine concern nobody else
-        "family": pretrained.family.MODEL_TYPE,
-        "architecture": dataclasses.asdict(pretrained.config),
-        "parameters": int(sum(np.prod(weight.shape) for weight in task.model.weights)),
-        "precision": task.backbone.dtype_policy.name,
-        "task": task.name,
-        "options": task.options(),
-    }
-
-
-def _card(task: Any, entries: Mapping[str, Any], origin: Mapping[str, Any], off: float) -> str:
+def _card(task: Any, entries: Mapping[str, Any], origin: Mapping[str, Any], verified: verification.Verified) -> str:
     """A model card of what the export knows; a person adds data, results and limits."""
     rows = [
         f"| `{name}` | {', '.join(f'`{key}`' for key in entry['inputs'])} | "
@@ -201,8 +196,8 @@ def _card(task: Any, entries: Mapping[str, Any], origin: Mapping[str, Any], off:
             "| --- | --- | --- |",
             *rows,
             "",
-            f"Loaded again after the export, it answered the task's own examples with numbers that differ by {off:.1e}",
-            f"at most (allowed: {verification.TOLERANCE:.0e}) from the task's, and with the same text.",
+            "Loaded again after the export, it answered the task's own examples with numbers that differ by",
+            f"{verified.off:.1e} at most (allowed: {verified.tolerance:.0e}) from the task's, and with the same text.",
             "",
             "How it was made stands in `provenance.json`. Its training data, measured results, intended use and limits",
             "are for its author to write here (`kzoo.export(..., card=...)`).",

@@ -30,8 +30,9 @@ def questions(name: str, description: Mapping[str, Any]) -> str:
     for signature, entry in description["signatures"].items():
         example = description.get("examples", {}).get(signature)
         inputs = example["inputs"] if example else _made_up(entry["inputs"])
-        parts.append(_fenced("sh", ask_by_curl(name, signature, inputs)))
-        if example:
+        method = example.get("method", "predict") if example else "predict"
+        parts.append(_fenced("sh", ask_by_curl(name, signature, inputs, method)))
+        if example and method == "predict":
             parts.append(_fenced("text", json.dumps(_reply(example["outputs"]), ensure_ascii=False)))
         if entry["defaults"]:
             knobs = ", ".join(f"`{key}` ({value[0]})" for key, value in entry["defaults"].items())
@@ -43,12 +44,12 @@ def questions(name: str, description: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def ask_by_curl(name: str, signature: str, inputs: Mapping[str, list]) -> str:
-    """A line of curl that asks for one prediction a row."""
+def ask_by_curl(name: str, signature: str, inputs: Mapping[str, list], method: str = "predict") -> str:
+    """A line of curl that asks for one answer a row, by the API ``predict``, ``classify`` or ``regress``."""
     rows = zip(*inputs.values(), strict=True)
     body: dict[str, Any] = {} if signature == "serving_default" else {"signature_name": signature}
-    body["instances"] = [dict(zip(inputs, row, strict=True)) for row in rows]
-    return f"curl -s {REST}/v1/models/{name}:predict -d {shlex.quote(json.dumps(body, ensure_ascii=False))}"
+    body["instances" if method == "predict" else "examples"] = [dict(zip(inputs, row, strict=True)) for row in rows]
+    return f"curl -s {REST}/v1/models/{name}:{method} -d {shlex.quote(json.dumps(body, ensure_ascii=False))}"
 
 
 def _reply(outputs: Mapping[str, list]) -> dict[str, list]:

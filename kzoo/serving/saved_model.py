@@ -1,8 +1,8 @@
 """What stands in a SavedModel's folder, read without loading the model.
 
 Beside TensorFlow's own files kzoo writes into ``assets.extra/``, which a server carries along and overlooks:
-``kzoo.json`` (signatures, and an example of each with its answer), ``provenance.json``, ``card.md``, and the warm-up
-requests, which TensorFlow Serving does read.
+``kzoo.json`` (signatures, and an example of each with its answer), ``provenance.json``, ``audit.json``, ``card.md``,
+and the warm-up requests, which TensorFlow Serving does read.
 """
 
 import json
@@ -16,6 +16,7 @@ EXTRA = "assets.extra"
 DESCRIPTION = "kzoo.json"
 PROVENANCE = "provenance.json"
 CARD = "card.md"
+AUDIT = "audit.json"
 WARMUP = "tf_serving_warmup_requests"  # the name that TensorFlow Serving looks for
 COMPILED = "_xla"  # signatures whose name ends so need a server that was started with its XLA flag
 INITIALIZER = "__saved_model_init_op"  # stands among the signatures, but no request reaches it

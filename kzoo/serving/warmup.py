@@ -116,6 +116,8 @@ def read(path: Path) -> Iterator[Any]:
 
 
 def _inputs(task: Any, signature: Any, text: str, rows: int) -> dict[str, tf.Tensor]:
+    if signature.request:
+        return signature.tensors({key: [text] * rows for key in task.example_inputs()})
     inputs = {}
     for key, spec in signature.inputs.items():
         if key in signature.defaults:

@@ -16,6 +16,7 @@ from kzoo.data.squad import checked_answers, listed_answers
 from kzoo.errors import UserError
 from kzoo.layers.linear import Linear
 from kzoo.models.heads import PredictionHead
+from kzoo.tasks.chunks import widened
 from kzoo.tasks.framing import dense
 from kzoo.tasks.span_scores import HOPELESS, HideOthers, PlaceAccuracy, SpanLoss
 from kzoo.tasks.task import Signature, Task
@@ -387,6 +388,11 @@ class Answer(Task):
     def signatures(self):
         """The plain answer, and ``n_best``."""
         return super().signatures() | {"n_best": Signature(self.serve_n_best, self.inputs)}
+
+    def answer_tokens(self, tokens, length):
+        """Of each token, for ids that another tokenizer made: ``start_logits`` and ``end_logits`` ``[B, T]``."""
+        logits = widened(tf.cast(self.logits(tokens), tf.float32), length)  # [B, T, 2]
+        return {"start_logits": logits[..., 0], "end_logits": logits[..., 1]}
 
     def best_answers(self, texts: Mapping[str, Sequence[str]], *, batch_size: int = 32) -> list[dict[str, Any]]:
         """What the signature ``n_best`` answers, in Python: lists of the best answers, the best one first."""

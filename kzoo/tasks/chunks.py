@@ -57,7 +57,10 @@ def by_length(
 
 
 def _widen(output: tf.Tensor, spec, longest) -> tf.Tensor:
-    if len(spec.shape) < 2 or spec.shape[1] is not None:
-        return output
-    missing = longest - tf.shape(output)[1]
+    return output if len(spec.shape) < 2 or spec.shape[1] is not None else widened(output, longest)
+
+
+def widened(output: tf.Tensor, length) -> tf.Tensor:
+    """Values of tokens ``[R, T, ...]`` with zeros behind them, ``[R, length, ...]``."""
+    missing = length - tf.shape(output)[1]
     return tf.pad(output, [[0, 0], [0, missing]] + [[0, 0]] * (output.shape.rank - 2))

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.errors import UserError
+from kzoo.tasks import tf_example
 from kzoo.tasks.class_weights import checked_weights, each_weight, weights_of_targets
 from kzoo.tasks.counting import CountedAccuracy, several_labels
 from kzoo.tasks.text_head import LastToken, TextHead, units_of_head
@@ -151,6 +152,15 @@ class Classify(TextHead):
         count = tf.reduce_sum(tf.cast(scores >= self.threshold, tf.int32), axis=-1)  # [B]
         given = tf.sequence_mask(count, len(self.labels))
         return {"labels": tf.where(given, tf.gather(classes, order), ""), "count": count, **answers}
+
+    def signatures(self):
+        """The plain answer, and ``classify`` for the Classify API: ``classes`` and ``scores`` of ``tf.Example``."""
+
+        def classify(inputs):
+            answers = self.serve(inputs)
+            return {name: answers[name] for name in ("classes", "scores")}
+
+        return super().signatures() | {self.name: tf_example.signature("classify", self.inputs, classify)}
 
     def loss(self):
         if not self.multi_label:

@@ -123,14 +123,13 @@ class FillMask(Task):
     def metrics(self):
         return [MaskedAccuracy()]
 
-    def serve(self, inputs):
-        tokens = self.tokenize(inputs)
+    def logits(self, tokens):
+        """Not the logits of a vocabulary at each token: ``ids`` and ``scores`` ``[B, M, K]`` of the candidates."""
         specs = {
             "ids": tf.TensorSpec([None, None, self.top_k], tf.int32),
             "scores": tf.TensorSpec([None, None, self.top_k], tf.float32),
         }
-        outputs = by_length(tokens, lambda some, length: self._candidates(self.pack(some, length)), specs)
-        return self.postprocess(outputs, inputs, tokens)
+        return by_length(tokens, lambda some, length: self._candidates(self.pack(some, length)), specs)
 
     def _candidates(self, features) -> dict[str, tf.Tensor]:
         """Ids and probabilities ``[B, M, K]`` for the masked places of each row, in their order."""

@@ -309,6 +309,22 @@ class Generate(Task):
         """The plain answer, and those of ``Writer.signatures``."""
         return super().signatures() | self.writer.signatures()
 
+    @property
+    def most_tokens(self):
+        """Most tokens of a prompt, which leave room for the new ones."""
+        return self.max_length - self.max_new_tokens
+
+    def answer_tokens(self, tokens, length):
+        """Continues prompts of token ids with the task's own settings.
+
+        Returns:
+            ``token_ids`` int32 ``[B, L]``, the new tokens, and ``count`` int32 ``[B]`` of them; of several sequences
+            ``[B, N, L]`` and ``[B, N]``. What stands behind a row's tokens means nothing.
+        """
+        ids = tokens["token_ids"]
+        found = self.writer.continue_tokens(ids.to_tensor(0), tf.cast(ids.row_lengths(), tf.int32))
+        return {name: found[name] for name in ("token_ids", "count")}
+
     def generate(self, prompts, *, batch_size: int = 8, **knobs) -> list[Any]:
         """Continues prompts from Python.
 

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.errors import UserError
+from kzoo.tasks import tf_example
 from kzoo.tasks.text_head import TextHead
 
 # B texts or pairs
@@ -52,6 +53,14 @@ class Regress(TextHead):
 
     def postprocess(self, outputs, inputs, tokens):
         return {"score": tf.cast(outputs, tf.float32)[:, 0]}
+
+    def signatures(self):
+        """The plain answer, and ``regress`` for the Regress API: ``outputs`` of ``tf.Example``."""
+
+        def regress(inputs):
+            return {"outputs": self.serve(inputs)["score"]}
+
+        return super().signatures() | {self.name: tf_example.signature("regress", self.inputs, regress)}
 
     def loss(self):
         return keras.losses.MeanSquaredError(reduction="mean_with_sample_weight")

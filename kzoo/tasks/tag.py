@@ -13,6 +13,7 @@ from kzoo.data.entities import entities_of
 from kzoo.errors import UserError
 from kzoo.layers.linear import Linear
 from kzoo.models.heads import PredictionHead
+from kzoo.tasks.chunks import widened
 from kzoo.tasks.class_weights import checked_weights, weights_of_targets
 from kzoo.tasks.counting import CountedAccuracy
 from kzoo.tasks.entity_f1 import EntityF1
@@ -310,6 +311,12 @@ class Tag(Task):
         """As ``serve``, for the signature ``tokens``."""
         tokens = self.tokenize(inputs)
         return self.postprocess_words(self.logits(tokens), inputs, tokens)
+
+    def answer_tokens(self, tokens, length):
+        """Of each token, for ids that another tokenizer made: ``scores`` ``[B, T, C]`` and ``classes`` ``[B, C]``."""
+        scores = tf.nn.softmax(tf.cast(widened(self.logits(tokens), length), tf.float32))
+        labels = tf.constant(self.labels)
+        return {"scores": scores, "classes": tf.broadcast_to(labels, [tf.shape(scores)[0], len(self.labels)])}
 
     def predict(self, texts, *, batch_size: int = 32) -> list[dict]:
         """The entities of texts: a dict a text, whose ``entities`` are dicts of ``text``, ``type``, ``score``, ...

@@ -6,7 +6,6 @@ pipeline that trains, and inside the SavedModel that serves.
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,28 +20,17 @@ from kzoo.checkpoints.pretrained import Pretrained
 from kzoo.checkpoints.replacing import write_text
 from kzoo.errors import UserError
 from kzoo.models import lora
+from kzoo.tasks import from_token_ids
 from kzoo.tasks.chunks import by_length
 from kzoo.tasks.framing import dense
+from kzoo.tasks.signature import Signature
 from kzoo.version import __version__
 
 # B texts, W model rows (W = B unless texts are cut into windows), T length
 
+__all__ = ["DESCRIPTION", "Signature", "Task"]
+
 DESCRIPTION = "kzoo.json"
-
-
-@dataclass(frozen=True)
-class Signature:
-    """One entry of an exported model.
-
-    Attributes:
-        function: takes the inputs by name, returns named outputs.
-        inputs: name to spec; the first axis is the batch.
-        defaults: name to value ``[1]`` of inputs that a gRPC client may leave out.
-    """
-
-    function: Callable[..., dict[str, tf.Tensor]]
-    inputs: dict[str, tf.TensorSpec]
-    defaults: dict[str, Any] = field(default_factory=dict)
 
 
 class Task:
@@ -216,6 +204,19 @@ class Task:
     def signatures(self) -> dict[str, Signature]:
         """The entries of the exported model; the first is ``serving_default``, the plain answer."""
         return {"serving_default": Signature(lambda **inputs: self.serve(inputs), self.inputs)}
+
+    def token_signatures(self) -> dict[str, Signature]:
+        """The entries for those who bring token ids of their own; an export has them when it is asked to."""
+        return {from_token_ids.NAME: from_token_ids.signature(self)}
+
+    @property
+    def most_tokens(self) -> int:
+        """Most tokens of a row that is read."""
+        return self.max_length
+
+    def answer_tokens(self, tokens: Mapping[str, Any], length) -> dict[str, tf.Tensor]:
+        """Named answers to rows of token ids without their texts; one with a value a token is ``[B, length, ...]``."""
+        return self.postprocess(self.logits(tokens), {}, tokens)
 
     def predict(self, texts: str | Sequence[str] | Mapping[str, Sequence], *, batch_size: int = 32) -> list[dict]:
         """Answers in Python: one dict a text, with the outputs' names.

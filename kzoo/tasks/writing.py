@@ -92,7 +92,13 @@ class Writer:
             more axis L.
         """
         given = _Batch(prompt, knobs)
-        ids, lengths = self._prompts(given)
+        return self._write(given, *self._prompts(given))
+
+    def continue_tokens(self, ids, lengths) -> dict[str, tf.Tensor]:
+        """As ``write``, by the defaults, of prompts as ids ``[B, P]`` and how many each row has ``[B]``."""
+        return self._write(_Batch(tf.fill([tf.size(lengths)], ""), self.values(KNOBS)), ids, lengths)
+
+    def _write(self, given: "_Batch", ids, lengths) -> dict[str, tf.Tensor]:
         controls = self._controls(given)
         end_ids = () if self.task.stop_id is None else (self.task.stop_id,)
         found = decode(

@@ -241,6 +241,7 @@ def _fit(
             weight.trainable = True
         give_back(learner, task)
     metrics = _metrics(model, validate, history, training) | {"input_wait": watch.wait.share}
+    metrics["data"] = {"train": _identity(train)} | ({"validation": _identity(validation)} if validation else {})
     if best is not None:
         metrics |= {"best": best.summary, "result": training.result}
     if folder is not None:
@@ -333,6 +334,11 @@ def _completed(task, folder: RunFolder, say) -> Run:
         give_back(load_task(folder.model), task)
     history = folder.read_history(epochs=sys.maxsize)
     return Run(task=task, history=history, metrics=folder.read_metrics(), folder=folder.path)
+
+
+def _identity(examples) -> dict[str, Any]:
+    """What a run says of its examples, so that one knows the same ones again."""
+    return {"source": Path(examples.source).name, "rows": len(examples), "fingerprint": examples.fingerprint}
 
 
 def _metrics(model, validate, history, training) -> dict[str, Any]:

@@ -20,6 +20,7 @@ COMMANDS = [
     "predict",
     "generate",
     "export",
+    "audit",
     "bundle",
     "serve",
     "query",

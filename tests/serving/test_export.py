@@ -134,7 +134,7 @@ def test_it_holds_the_weights_and_nothing_of_training(classify):
     shapes = sorted(shape for name, shape in variables if name in names)
     assert shapes == sorted(list(weight.shape) for weight in classify.task.model.weights)
     graph = saved_model.read(classify.path)
-    assert set(graph.signature_def) == {"serving_default", saved_model.INITIALIZER}
+    assert set(graph.signature_def) == {"serving_default", "classify", saved_model.INITIALIZER}
     # one function a signature, its wrapper, the tokenizer's; the others are parts of these or the loader's
     whole = [
         one.signature.name for one in graph.graph_def.library.function if "__inference_serving" in one.signature.name

@@ -1,0 +1,31 @@
+"""One entry of an exported model."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import tensorflow as tf
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A function that a server offers under a name.
+
+    Attributes:
+        function: takes the inputs by name, returns named outputs.
+        inputs: name to spec; the first axis is the batch.
+        defaults: name to value ``[1]`` of inputs that a gRPC client may leave out.
+        request: from the task's own inputs, lists of rows by name, to those of this signature, where they differ.
+        method: the API by which it is asked: ``predict``, ``classify`` or ``regress``.
+    """
+
+    function: Callable[..., dict[str, tf.Tensor]]
+    inputs: dict[str, tf.TensorSpec]
+    defaults: dict[str, Any] = field(default_factory=dict)
+    request: Callable[[Mapping[str, list]], Mapping[str, Any]] | None = None
+    method: str = "predict"
+
+    def tensors(self, rows: Mapping[str, list]) -> dict[str, tf.Tensor]:
+        """A request: rows of the signature's own inputs or, where it has a ``request``, of the task's."""
+        values = self.request(rows) if self.request else rows
+        return {key: tf.constant(value, self.inputs[key].dtype) for key, value in values.items()}

@@ -1,0 +1,131 @@
+"""Exports asked through tf.Example and through token ids: the same answers as from text, for every task."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kzoo
+from kzoo.serving import saved_model
+from kzoo.serving.export import export
+from kzoo.tasks import tf_example
+from tests import tiny
+
+TEXTS = ["a good film", "the film was not good at all", "bad"]
+
+
+def exported(task, tmp_path, **options):
+    path = export(task, tmp_path / task.name, warm_up=None, **options)
+    loaded = tf.saved_model.load(str(path))
+    return path, loaded, loaded.signatures
+
+
+def named(logits):
+    return {name: value.numpy() for name, value in logits.items()}
+
+
+def test_a_classifier_of_pairs_by_examples_and_by_token_ids(tmp_path):
+    task = kzoo.Classify(tiny.bert(num_layers=1), labels=["no", "maybe", "yes"], pair=True)
+    _, loaded, signatures = exported(task, tmp_path, token_signatures=True)
+    rows = {"text": TEXTS, "text_pair": ["it was bad", "", "good é"]}
+    plain = named(signatures["serving_default"](**{key: tf.constant(value) for key, value in rows.items()}))
+    by_examples = named(signatures["classify"](inputs=tf.constant(tf_example.serialized(rows))))
+    assert set(by_examples) == {"classes", "scores"}
+    np.testing.assert_allclose(by_examples["scores"], plain["scores"], atol=1e-6)
+    assert by_examples["classes"].tolist() == plain["classes"].tolist()
+    signature = task.token_signatures()["from_token_ids"]
+    assert set(signature.inputs) == {"token_ids", "padding_mask", "segment_ids"}
+    by_ids = named(signatures["from_token_ids"](**signature.tensors(rows)))
+    assert by_ids["label"].tolist() == plain["label"].tolist()
+    np.testing.assert_allclose(by_ids["scores"], plain["scores"], atol=1e-6)
+
+
+def test_an_example_without_the_feature_is_an_error_that_names_it(tmp_path):
+    task = kzoo.Regress(tiny.bert(num_layers=1))
+    _, loaded, signatures = exported(task, tmp_path)
+    texts = tf.constant(TEXTS)
+    by_examples = signatures["regress"](inputs=tf.constant(tf_example.serialized({"text": TEXTS})))["outputs"]
+    np.testing.assert_allclose(by_examples, signatures["serving_default"](text=texts)["score"], atol=1e-6)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="text"):
+        signatures["regress"](inputs=tf.constant(tf_example.serialized({"words": TEXTS})))
+
+
+@pytest.fixture(scope="module")
+def embedder(tmp_path_factory):
+    task = kzoo.Embed(tiny.bert(num_layers=1))
+    return task, *exported(task, tmp_path_factory.mktemp("embedder"), token_signatures=True)
+
+
+def test_padding_does_not_change_an_embedding(embedder):
+    task, path, loaded, signatures = embedder
+    plain = signatures["serving_default"](text=tf.constant(TEXTS))["embedding"]
+    tensors = task.token_signatures()["from_token_ids"].tensors({"text": TEXTS})
+    wider = {key: tf.pad(value, [[0, 0], [0, 5]]) for key, value in tensors.items()}
+    np.testing.assert_allclose(signatures["from_token_ids"](**wider)["embedding"], plain, atol=1e-6)
+    example = saved_model.description(path)["examples"]["from_token_ids"]["inputs"]
+    assert set(example) == {"token_ids", "padding_mask"} and isinstance(example["token_ids"][0][0], int)
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        ([[0, 1, 1]], "must be 1 for the tokens of a row, then 0"),
+        ([[0, 0, 0]], "a row must have 1 to 32 tokens"),
+        ([[1] * 33], "a row must have 1 to 32 tokens"),
+    ],
+)
+def test_a_mask_that_means_nothing_is_refused(embedder, mask, message):
+    signatures = embedder[-1]
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        signatures["from_token_ids"](token_ids=tf.ones_like(mask), padding_mask=tf.constant(mask))
+
+
+def test_a_tagger_and_an_answerer_give_a_value_for_each_token(tmp_path):
+    tagger = kzoo.Tag(tiny.bert(num_layers=1), labels=["film", "mood"])
+    _, kept, signatures = exported(tagger, tmp_path, token_signatures=True)
+    tensors = tagger.token_signatures()["from_token_ids"].tensors({"text": TEXTS})
+    tensors = {key: tf.pad(value, [[0, 0], [0, 3]]) for key, value in tensors.items()}
+    found = named(signatures["from_token_ids"](**tensors))
+    expected = tf.nn.softmax(tagger.model(tensors))
+    mask = tensors["padding_mask"].numpy().astype(bool)
+    assert found["scores"].shape == (*mask.shape, 5)
+    np.testing.assert_allclose(found["scores"][mask], expected.numpy()[mask], atol=1e-5)
+
+    answerer = kzoo.Answer(tiny.bert(num_layers=1))
+    _, kept, signatures = exported(answerer, tmp_path, token_signatures=True)
+    rows = {"question": TEXTS, "context": ["it was a bad, bad film!"] * 3}
+    tensors = answerer.token_signatures()["from_token_ids"].tensors(rows)
+    found, mask = named(signatures["from_token_ids"](**tensors)), tensors["padding_mask"].numpy().astype(bool)
+    logits = answerer.model(tensors).numpy()
+    np.testing.assert_allclose(found["start_logits"][mask], logits[..., 0][mask], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found["end_logits"][mask], logits[..., 1][mask], rtol=1e-4, atol=1e-4)
+
+
+def test_masked_places_are_filled_from_token_ids(tmp_path):
+    task = kzoo.FillMask(tiny.bert(num_layers=1), top_k=3)
+    _, kept, signatures = exported(task, tmp_path, token_signatures=True)
+    texts = ["a [MASK] film", "[MASK] was [MASK]", "bad"]
+    plain = named(signatures["serving_default"](text=tf.constant(texts)))
+    found = named(signatures["from_token_ids"](**task.token_signatures()["from_token_ids"].tensors({"text": texts})))
+    assert found["words"].tolist() == plain["words"].tolist() and found["count"].tolist() == [1, 2, 0]
+
+
+def test_a_prompt_of_token_ids_is_continued_by_token_ids(tmp_path):
+    task = kzoo.Generate(tiny.talkative(tiny.gpt2(num_layers=1)), max_new_tokens=4)
+    _, kept, signatures = exported(task, tmp_path, token_signatures=True)
+    tensors = task.token_signatures()["from_token_ids"].tensors({"prompt": TEXTS})
+    found = named(signatures["from_token_ids"](**tensors))
+    rows = [ids[:count].tolist() for ids, count in zip(found["token_ids"], found["count"], strict=True)]
+    texts = task.tokenizer.detokenize(tf.ragged.constant(rows, tf.int32))
+    assert [text.decode() for text in texts.numpy()] == task.generate(TEXTS)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_an_export_at_half_precision_says_how_far_numbers_moved(tmp_path, precision):
+    task, said = kzoo.Classify(tiny.bert(num_layers=1), labels=["no", "yes"]), []
+    path, _, signatures = exported(task, tmp_path, precision=precision, say=said.append)
+    description = saved_model.description(path)
+    assert 0 < description["rounding"] < 0.2 and description["tolerance"] > 1e-3
+    assert any(f"From float32 to {precision}: numbers moved by" in line for line in said)
+    assert any("links all of its" in line for line in said)
+    scores = signatures["serving_default"](text=tf.constant(TEXTS))["scores"]
+    np.testing.assert_allclose(scores, [one["scores"] for one in task.predict(TEXTS)], atol=0.2)
