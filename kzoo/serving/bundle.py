@@ -23,7 +23,7 @@ from kzoo import resources
 from kzoo.errors import UserError
 from kzoo.serving import batching, instructions, protos, saved_model
 from kzoo.serving.placing import INCOMING, placed, space_needed, write_text
-from kzoo.serving.policies import loaded, set_policy
+from kzoo.serving.policies import loaded, set_policy, with_room
 from kzoo.version import __version__
 
 IMAGE = "tensorflow/serving:2.19.1"
@@ -203,8 +203,26 @@ def _fill(directory: Path, models: Mapping[str, Any], version: int | None, image
             else:
                 _copy(Path(source), aside)
             batching.complete(aside)
+        _keep_labelled(directory, models, version)
     _write_configs(directory, models, image)
     _write_readme(directory)
+
+
+def _keep_labelled(directory: Path, models: Mapping[str, Any], version: int | None) -> None:
+    """Lists the versions with a label where a policy of the newest ones would let them go for those that come."""
+    path = directory / MODELS_CONFIG
+    if not path.exists():
+        return
+    config = read_models_config(directory)
+    is_changed = False
+    for one in config.model_config_list.config:
+        if one.name in models:
+            number = _number(directory, one.name, version)
+            kept = with_room(one, number, versions(directory, one.name))
+            is_changed = is_changed or kept != one
+            one.CopyFrom(kept)
+    if is_changed:
+        protos.write(path, config, comment=MODELS_COMMENT)
 
 
 def _copy(source: Path, target: Path) -> None:

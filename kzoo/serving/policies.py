@@ -73,12 +73,25 @@ def list_versions(model: Any, versions: Iterable[int]) -> None:
 
 
 def with_version(model: Any, version: int, on_disk: Iterable[int]) -> Any:
-    """A copy that loads this version too, beside all that is loaded and all that has a label."""
+    """A copy that loads this version too, beside all that is loaded and all that has a label.
+
+    Where the policy is the newest version it is listed from now on, or the next version would drive it out.
+    """
     copy = type(model)()
     copy.CopyFrom(model)
     wanted = {version, *model.version_labels.values()} & set(on_disk)
-    if not wanted <= loaded(model, on_disk):
+    if policy_word(model) == "latest:1" or not wanted <= loaded(model, on_disk):
         list_versions(copy, loaded(model, on_disk) | wanted)
+    return copy
+
+
+def with_room(model: Any, number: int, on_disk: Iterable[int]) -> Any:
+    """A copy that goes on loading every version with a label once the version ``number`` has come."""
+    copy = type(model)()
+    copy.CopyFrom(model)
+    labelled = set(model.version_labels.values()) & set(on_disk)
+    if not labelled <= loaded(model, {number, *on_disk}):
+        list_versions(copy, loaded(model, on_disk) | labelled)
     return copy
 
 

@@ -27,22 +27,25 @@ def ask(address, model, instances, *, signature="serving_default", label=None, t
     Raises RuntimeError with the server's own words when it refuses.
     """
     body = json.dumps({"signature_name": signature, "instances": instances}).encode("utf-8")
-    request = urllib.request.Request(
-        f"{place(address, model, label)}:predict", body, {"Content-Type": "application/json"}
-    )
+    return fetch(f"{place(address, model, label)}:predict", body, timeout=timeout, trust=trust)["predictions"]
+
+
+def fetch(url, body=None, *, timeout=30, trust=None):
+    """The server's reply, parsed."""
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
     try:
         with urllib.request.urlopen(request, timeout=timeout, context=trust) as reply:
-            return json.load(reply)["predictions"]
+            return json.load(reply)
     except urllib.error.HTTPError as error:
         raise RuntimeError(f"The server answered {error.code}: {error.read().decode('utf-8', 'replace')}") from None
     except urllib.error.URLError as error:
-        raise RuntimeError(f"No server answers at {address}: {error.reason}.") from None
+        raise RuntimeError(f"No server answers at {url}: {error.reason}.") from None
 
 
 def signature_inputs(address, model, signature, *, label=None, timeout=30, trust=None):
     """Names of a signature's inputs."""
-    with urllib.request.urlopen(f"{place(address, model, label)}/metadata", timeout=timeout, context=trust) as reply:
-        signatures = json.load(reply)["metadata"]["signature_def"]["signature_def"]
+    reply = fetch(f"{place(address, model, label)}/metadata", timeout=timeout, trust=trust)
+    signatures = reply["metadata"]["signature_def"]["signature_def"]
     if signature not in signatures:
         raise RuntimeError(f"{model} has no signature {signature}; it has {', '.join(sorted(signatures))}.")
     return set(signatures[signature]["inputs"])

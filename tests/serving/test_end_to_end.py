@@ -15,6 +15,7 @@ import yaml
 from kzoo.serving import client
 from kzoo.serving.bundle import bundle
 from kzoo.serving.launch import serve
+from kzoo.serving.promotion import promote
 
 TEXTS = ["A good film.", "bad", "", 'naïve "café" \\ 👩‍👩‍👧', "the film was not good at all " * 20]
 
@@ -22,6 +23,7 @@ TEXTS = ["A good film.", "bad", "", 'naïve "café" \\ 👩‍👩‍👧', "the
 @pytest.fixture(scope="module")
 def served(tmp_path_factory, classify, generate):
     path = bundle({"reviews": classify.path, "story": generate.path}, tmp_path_factory.mktemp("served") / "bundle")
+    promote(path, "story", 1, offline=True)
     with serve(path, rest_port=0, grpc_port=0, runner="embedded", say=str) as running:
         running.bundle = path
         yield running
@@ -97,6 +99,18 @@ def test_the_example_clients_ask(served, classify, generate):
     shell = run([clients / "ask.sh", "reviews", TEXTS[3], served.rest_address])
     assert json.loads(shell)["predictions"][0]["label"] == labels[3]
 
+    # a label chooses a version, by every client; one that is not there is told in the server's words
+    for client_file, address in (("ask_rest.py", served.rest_address), ("ask_grpc.py", served.grpc_address)):
+        command = [sys.executable, clients / client_file, "story", "the", "--address", address, "--label"]
+        assert json.loads(run([*command, "stable"])) in (
+            {"text": generate.task.predict("the")[0]["text"]},
+            story(generate),
+        )
+        refused = subprocess.run([*command, "missing"], capture_output=True, text=True)
+        assert refused.returncode == 1 and "Unrecognized servable version label: missing" in refused.stderr
+    shell = run([clients / "ask.sh", "story/labels/stable", "the", served.rest_address])
+    assert json.loads(shell)["predictions"] == [story(generate)]
+
     # over gRPC what has a default may be left out, over REST nothing
     knobs = ["--signature", "generate", "--set", "temperature=0.8", "--set", "seed=3"]
     told = run([sys.executable, clients / "ask_grpc.py", "story", "the", "--address", served.grpc_address, *knobs])
@@ -108,6 +122,11 @@ def test_the_example_clients_ask(served, classify, generate):
         text=True,
     )
     assert refused.returncode == 1 and "Over REST every input must be set" in refused.stderr
+
+
+def story(generate):
+    """The generator's answer as REST words a single output."""
+    return generate.task.predict("the")[0]["text"]
 
 
 def test_prometheus_finds_its_metrics(served):

@@ -240,6 +240,21 @@ def test_versions_that_a_policy_keeps_stay(path, served):
         bundle({}, path, policies={"m": "specific:1,7"})
 
 
+def test_a_new_version_never_drives_out_one_that_has_a_label(path, served, small):
+    server = served()
+    promote(path, "m", 3, **HERE)  # the newest, which was loaded anyway
+    assert policies.policy_word(entry(path)) == "specific:3"
+    bundle({"m": small}, path)
+    server.status("m")
+    assert server.available == {3}
+    bundle({}, path, policies={"m": "latest:2"})
+    server.status("m")
+    assert server.available == {3, 4}
+    bundle({"m": small}, path)
+    server.status("m")
+    assert server.available == {3, 4} and policies.policy_word(entry(path)) == "specific:3,4"
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
