@@ -73,6 +73,21 @@ def test_greedy_text_token_for_token(smollm2, theirs):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("settings", [{}, {"length_penalty": 0.0}, {"repetition_penalty": 1.3}])
+def test_beams_token_for_token(smollm2, theirs, settings):
+    import torch
+
+    model, tokenizer = theirs
+    task = kzoo.Generate(smollm2, max_length=64, max_new_tokens=16, num_beams=3)
+    for text in TEXTS[:2]:
+        ids = torch.tensor([tokenizer(text, add_special_tokens=False)["input_ids"]])
+        with torch.no_grad():
+            found = model.generate(ids, max_new_tokens=16, do_sample=False, num_beams=3, **settings)
+        new = found[0, ids.shape[1] :].tolist()
+        assert task.search(text, **settings)[0] == tokenizer.decode(new, skip_special_tokens=True)
+
+
+@pytest.mark.slow
 def test_the_chat_template_is_followed(smollm2, theirs):
     import torch
 
