@@ -4,6 +4,7 @@ from typing import Any
 
 from kzoo.data.batching import Batches, columns_in
 from kzoo.data.examples import Examples
+from kzoo.training.run_folder import RunFolder
 
 CHARACTERS = 100
 
@@ -30,6 +31,19 @@ def identify(batches: Batches, examples, step: int) -> dict[str, Any]:
         "length": int(plan.lengths[number]),
         "examples": [{"row": row + 1, **_beginning(batches.task, examples, row)} for row in dict.fromkeys(rows)],
     }
+
+
+def tell(folder: RunFolder | None, batches: Batches, train, step: int) -> str:
+    """Says what the batch of a step was made of, and writes it down."""
+    found = identify(batches, train, step)
+    at = f"That was step {found['step_of_epoch']} of epoch {found['epoch']}; its batch held the examples in the rows"
+    rows = [str(one["row"]) for one in found["examples"]]
+    more = f" and {len(rows) - 8} more" if len(rows) > 8 else ""
+    written = ""
+    if folder is not None:
+        folder.write_bad_batch(found)
+        written = f" ({folder.bad_batch} shows them)"
+    return f"{at} {', '.join(rows[:8])}{more}{written}."
 
 
 def _beginning(task, examples, row: int) -> dict[str, Any]:

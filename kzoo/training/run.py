@@ -4,20 +4,17 @@ import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from kzoo.checkpoints.peft import FOLDER, load_adapter
 from kzoo.data.batching import Batches
 from kzoo.data.document_rows import spoken
 from kzoo.data.token_folder import as_examples
 from kzoo.errors import UserError
 from kzoo.models import lora
-from kzoo.tasks.load import load_task
 from kzoo.training import bad_batch
 from kzoo.training import strategy as strategies
 from kzoo.training.agreement import check_same, content_of, number_of
@@ -33,38 +30,12 @@ from kzoo.training.history import Recorder
 from kzoo.training.interrupt import StopRequest
 from kzoo.training.learner import give_back, make_learner
 from kzoo.training.making import check_divides, length_of, training_model
+from kzoo.training.outcome import Run, completed, identity, metrics_of
 from kzoo.training.progress import Advance, KeepMetrics, Progress, RunCallbacks
 from kzoo.training.run_folder import RunFolder
 from kzoo.training.stopping import StopTogether
 from kzoo.training.team import Team
 from kzoo.training.watching.watch import Watch
-
-
-@dataclass(kw_only=True)
-class Run:
-    """What came of a run.
-
-    Attributes:
-        task: the task, its model trained.
-        history: one dict an epoch: ``epoch``, ``step``, ``loss``, the metrics, ``val_...``, ``seconds``.
-        metrics: the last validation's results, and how much was learned from.
-        folder: where it lies, or None.
-    """
-
-    task: Any
-    history: list[dict[str, Any]] = field(default_factory=list)
-    metrics: dict[str, Any] = field(default_factory=dict)
-    folder: Path | None = None
-
-    @property
-    def model(self) -> Path | None:
-        """The folder of the final model, which ``kzoo.load_task`` reads."""
-        return self.folder / "model" if self.folder else None
-
-    @property
-    def tensorboard(self) -> Path | None:
-        """The folder to give to ``tensorboard --logdir``."""
-        return self.folder / "tensorboard" if self.folder else None
 
 
 def fit(
@@ -141,7 +112,7 @@ def _fit(
         team.in_chief(functools.partial(folder.lock.take, say))
         team.check_shared(folder.path)
         if team.from_chief(folder.is_complete):
-            return _completed(task, folder, say)
+            return completed(task, folder, say)
 
     if training.deterministic:
         keras.utils.set_random_seed(training.seed)
@@ -216,7 +187,7 @@ def _fit(
         checkpoints=checkpoints,
         every=training.checkpoint_every,
         notes=lambda: {"curves": watch.note, "best": best.record if best else None},
-        identify=functools.partial(_identify, folder, batches, train) if team.is_chief else None,
+        identify=functools.partial(bad_batch.tell, folder, batches, train) if team.is_chief else None,
         on_save=functools.partial(best.tidy, checkpoints) if best and checkpoints else None,
     )
     first = [Advance(progress), KeepMetrics(model, resumed=progress.step > 0), *watch.first, validate, *watch.later]
@@ -240,8 +211,8 @@ def _fit(
         for weight in frozen:
             weight.trainable = True
         give_back(learner, task)
-    metrics = _metrics(model, validate, history, training) | {"input_wait": watch.wait.share}
-    metrics["data"] = {"train": _identity(train)} | ({"validation": _identity(validation)} if validation else {})
+    metrics = metrics_of(model, validate, history, training) | {"input_wait": watch.wait.share}
+    metrics["data"] = {"train": identity(train)} | ({"validation": identity(validation)} if validation else {})
     if best is not None:
         metrics |= {"best": best.summary, "result": training.result}
     if folder is not None:
@@ -291,19 +262,6 @@ def _best(team, folder, training, model, learner, checkpoints, progress, example
     return best
 
 
-def _identify(folder: RunFolder | None, batches: Batches, train, step: int) -> str:
-    """Says what the batch of a step was made of, and writes it down."""
-    found = bad_batch.identify(batches, train, step)
-    at = f"That was step {found['step_of_epoch']} of epoch {found['epoch']}; its batch held the examples in the rows"
-    rows = [str(one["row"]) for one in found["examples"]]
-    more = f" and {len(rows) - 8} more" if len(rows) > 8 else ""
-    written = ""
-    if folder is not None:
-        folder.write_bad_batch(found)
-        written = f" ({folder.bad_batch} shows them)"
-    return f"{at} {', '.join(rows[:8])}{more}{written}."
-
-
 def _nothing(text: str) -> None:
     """Only the chief speaks."""
 
@@ -322,35 +280,4 @@ def _describe(task, training: TrainingConfig, logging: LoggingConfig) -> dict[st
         **({"adapters": adapters} if adapters else {}),
         "training": training.model_dump(mode="json"),
         "logging": logging.model_dump(mode="json"),
-    }
-
-
-def _completed(task, folder: RunFolder, say) -> Run:
-    say(f"{folder.path} holds this run already, complete. Remove it to train anew.")
-    if lora.describe(task):
-        lora.remove(task)
-        load_adapter(task, folder.model / FOLDER)
-    else:
-        give_back(load_task(folder.model), task)
-    history = folder.read_history(epochs=sys.maxsize)
-    return Run(task=task, history=history, metrics=folder.read_metrics(), folder=folder.path)
-
-
-def _identity(examples) -> dict[str, Any]:
-    """What a run says of its examples, so that one knows the same ones again."""
-    return {"source": Path(examples.source).name, "rows": len(examples), "fingerprint": examples.fingerprint}
-
-
-def _metrics(model, validate, history, training) -> dict[str, Any]:
-    counts = model.counts
-    metrics: dict[str, Any] = {"validation": validate.results} if validate is not None else {}
-    last = history[-1] if history else {}
-    metrics["train"] = {name: value for name, value in last.items() if name in {one.name for one in model.metrics}}
-    return metrics | {
-        "steps": counts["step"],
-        "examples": counts["examples"],
-        "tokens": counts["tokens"],
-        "seconds": round(sum(one["seconds"] for one in history), 1),
-        "precision": training.precision,
-        "devices": model.distribute_strategy.num_replicas_in_sync,
     }
