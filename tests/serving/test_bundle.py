@@ -89,12 +89,13 @@ def questions(readme: str) -> list[tuple[str, dict]]:
 def test_the_readme_asks_every_signature_in_full(tmp_path, generate):
     path = bundle({"story": generate.path}, tmp_path / "bundle")
     readme = (path / "README.md").read_text()
-    knobs = {"max_new_tokens": 4, "temperature": 0.0, "top_k": 0, "top_p": 1.0, "seed": 0}
     prompt = {"prompt": "Once upon a time"}
-    assert questions(readme) == [
-        ("/v1/models/story:predict", {"instances": [prompt]}),
-        ("/v1/models/story:predict", {"signature_name": "generate", "instances": [prompt | knobs]}),
-    ]
+    asked = {body.get("signature_name", "serving_default"): body["instances"] for _, body in questions(readme)}
+    signatures = saved_model.description(generate.path)["signatures"]
+    assert asked.keys() == signatures.keys() and asked["serving_default"] == [prompt]
+    knobs = {"max_new_tokens": 4, "temperature": 0.0, "top_k": 0, "top_p": 1.0, "seed": 0}
+    assert (prompt | knobs).items() <= asked["generate"][0].items()
+    assert all(instances[0].keys() == signatures[name]["inputs"].keys() for name, instances in asked.items())
     answer = generate.task.predict("Once upon a time")[0]["text"]
     assert json.dumps({"predictions": [answer]}, ensure_ascii=False) in readme
     assert "`temperature` (0.0)" in readme
