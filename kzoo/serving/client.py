@@ -100,6 +100,8 @@ def connect(address: str, *, timeout: float = 60.0, ca: str | os.PathLike[str] |
     certificates = None if ca is None else _certificates(ca)
     is_secure = parts.scheme in ("https", "grpcs") or ca is not None
     if parts.scheme in ("grpc", "grpcs"):
+        from kzoo.serving.grpc_client import GrpcClient
+
         return GrpcClient(parts.netloc, timeout=timeout, secure=is_secure, certificates=certificates)
     scheme = "https" if is_secure else "http"
     return RestClient(f"{scheme}://{parts.netloc}", timeout=timeout, certificates=certificates)
@@ -116,7 +118,7 @@ def _certificates(path: str | os.PathLike[str]) -> str:
     return text
 
 
-class _Waiting:
+class Waiting:
     """Waiting for a model by asking its status."""
 
     def status(self, model: str, *, version: int | None = None) -> dict[int, str]:
@@ -142,7 +144,7 @@ class _Waiting:
             time.sleep(0.2)
 
 
-class RestClient(_Waiting):
+class RestClient(Waiting):
     """Speaks to the REST API over one connection, which it opens again when the server has closed it."""
 
     def __init__(self, address: str, *, timeout: float = 60.0, certificates: str | None = None):
@@ -190,7 +192,7 @@ class RestClient(_Waiting):
     def metadata(self, model: str, *, version: int | None = None, label: str | None = None) -> dict[str, Any]:
         """Signatures by name."""
         reply = self._ask("GET", f"{_path(model, version, label)}/metadata")
-        return _described(reply["metadata"]["signature_def"]["signature_def"])
+        return described(reply["metadata"]["signature_def"]["signature_def"])
 
     def problems(self, model: str) -> dict[int, str]:
         """What went wrong with each version that could not be loaded."""
@@ -249,135 +251,6 @@ class RestClient(_Waiting):
         return response.status, response.read()
 
 
-class GrpcClient(_Waiting):
-    """Speaks gRPC to ``host:port`` with the official messages. Inputs with a default may be left out here."""
-
-    def __init__(self, target: str, *, timeout: float = 60.0, secure: bool = False, certificates: str | None = None):
-        import grpc
-
-        from kzoo.serving import stubs
-
-        self.address = target
-        self._timeout = timeout
-        self._grpc = grpc
-        self._stubs = stubs
-        options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-        if secure:
-            trusted = grpc.ssl_channel_credentials(certificates.encode() if certificates else None)
-            self._channel = grpc.secure_channel(target, trusted, options=options)
-        else:
-            self._channel = grpc.insecure_channel(target, options=options)
-        self._prediction = stubs.load("prediction_service_pb2_grpc").PredictionServiceStub(self._channel)
-        self._models = stubs.load("model_service_pb2_grpc").ModelServiceStub(self._channel)
-        self._types: dict[tuple[Any, ...], dict[str, Any]] = {}
-
-    def predict(
-        self,
-        model: str,
-        inputs: Inputs,
-        *,
-        signature: str | None = None,
-        version: int | None = None,
-        label: str | None = None,
-    ) -> dict[str, np.ndarray]:
-        """Named outputs for named inputs, each with a batch dimension first. Lists take the type of the signature.
-
-        Raises:
-            ReplyError: the server refused. UserError: no server answers.
-        """
-        from kzoo.serving.tensors import fill, to_array
-
-        request = self._stubs.load("predict_pb2").PredictRequest()
-        _choose(request.model_spec, model, version, label)
-        request.model_spec.signature_name = signature or ""
-        for name, value in inputs.items():
-            array = value if isinstance(value, np.ndarray) else None
-            if array is None:
-                array = self._array(value, name, (model, version, label, signature or "serving_default"))
-            fill(request.inputs[name], array, as_content=True)
-        response = self._ask(self._prediction.Predict, request)
-        return {name: _text_where_it_is(to_array(proto)) for name, proto in response.outputs.items()}
-
-    def _array(self, value: Any, name: str, target: tuple[Any, ...]) -> np.ndarray:
-        from kzoo.serving.tensors import BY_NAME, STRING, strings
-
-        if target not in self._types:
-            model, version, label, signature = target
-            signatures = self.metadata(model, version=version, label=label)
-            self._types[target] = signatures.get(signature, {}).get("inputs", {})
-        known = self._types[target].get(name)
-        dtype = BY_NAME.get(known["dtype"]) if known else None
-        if dtype is STRING:
-            return strings(value)
-        return np.asarray(value, dtype=dtype.numpy if dtype else None)
-
-    def status(self, model: str, *, version: int | None = None) -> dict[int, str]:
-        """The state of each version."""
-        request = self._stubs.load("get_model_status_pb2").GetModelStatusRequest()
-        _choose(request.model_spec, model, version, None)
-        response = self._ask(self._models.GetModelStatus, request)
-        names = type(response).DESCRIPTOR.file.message_types_by_name["ModelVersionStatus"].enum_types_by_name["State"]
-        return {entry.version: names.values_by_number[entry.state].name for entry in response.model_version_status}
-
-    def metadata(self, model: str, *, version: int | None = None, label: str | None = None) -> dict[str, Any]:
-        """Signatures by name."""
-        from google.protobuf import json_format
-
-        module = self._stubs.load("get_model_metadata_pb2")
-        request = module.GetModelMetadataRequest(metadata_field=["signature_def"])
-        _choose(request.model_spec, model, version, label)
-        response = self._ask(self._prediction.GetModelMetadata, request)
-        signatures = module.SignatureDefMap()
-        response.metadata["signature_def"].Unpack(signatures)
-        return _described(json_format.MessageToDict(signatures, preserving_proto_field_name=True)["signature_def"])
-
-    def problems(self, model: str) -> dict[int, str]:
-        """What went wrong with each version that could not be loaded."""
-        request = self._stubs.load("get_model_status_pb2").GetModelStatusRequest()
-        _choose(request.model_spec, model, None, None)
-        response = self._ask(self._models.GetModelStatus, request)
-        return {
-            entry.version: entry.status.error_message
-            for entry in response.model_version_status
-            if entry.status.error_code
-        }
-
-    def labelled(self, model: str, label: str) -> int:
-        """The version that a label names."""
-        request = self._stubs.load("get_model_metadata_pb2").GetModelMetadataRequest(metadata_field=["signature_def"])
-        _choose(request.model_spec, model, None, label)
-        return int(self._ask(self._prediction.GetModelMetadata, request).model_spec.version.value)
-
-    def reload(self, config: Any) -> None:
-        """Replace the whole config by a ``ModelServerConfig``; returns when its new models are available."""
-        request = self._stubs.load("model_management_pb2").ReloadConfigRequest()
-        request.config.CopyFrom(config)
-        self._ask(self._models.HandleReloadConfigRequest, request)
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._channel.close()
-
-    def _ask(self, method: Any, request: Any) -> Any:
-        try:
-            return method(request, timeout=self._timeout)
-        except self._grpc.RpcError as error:
-            code, details = error.code().name, error.details() or ""
-            if code == "UNAVAILABLE" and any(word in details.lower() for word in ("ssl", "tls", "handshake")):
-                raise UserError(
-                    f"{self.address} and this client do not agree on TLS: {details} Give the certificate to trust "
-                    "(--ca) and the name it is made out to, or grpc:// where the server has none."
-                ) from None
-            if code == "UNAVAILABLE" and "connect" in details.lower():
-                raise UserError(
-                    f"No server answers gRPC at {self.address}. Start one with `kzoo serve`, or give the address of "
-                    "its gRPC port."
-                ) from None
-            if code == "DEADLINE_EXCEEDED":
-                raise UserError(f"{self.address} did not answer within {self._timeout:g} seconds.") from None
-            raise ReplyError(code, details) from None
-
-
 def _path(model: str, version: int | None, label: str | None) -> str:
     if version is not None and label is not None:
         raise UserError(f"A request names a version or a label. Received version {version} and label {label!r}.")
@@ -385,7 +258,8 @@ def _path(model: str, version: int | None, label: str | None) -> str:
     return f"/v1/models/{quote(model, '')}{chosen}"
 
 
-def _choose(spec: Any, model: str, version: int | None, label: str | None) -> None:
+def choose(spec: Any, model: str, version: int | None, label: str | None) -> None:
+    """Writes model, version or label into a ``ModelSpec``."""
     if version is not None and label is not None:
         raise UserError(f"A request names a version or a label. Received version {version} and label {label!r}.")
     spec.name = model
@@ -395,7 +269,7 @@ def _choose(spec: Any, model: str, version: int | None, label: str | None) -> No
         spec.version_label = label
 
 
-def _described(signatures: Mapping[str, Any]) -> dict[str, Any]:
+def described(signatures: Mapping[str, Any]) -> dict[str, Any]:
     """Signatures from their JSON, without the server's inner names: element type and shape (None: any size)."""
 
     def tensors(infos: Mapping[str, Any]) -> dict[str, Any]:
@@ -450,10 +324,10 @@ def _from_json(value: Any) -> np.ndarray:
     array = np.asarray(value)
     if array.dtype.kind not in "SUO":
         return array
-    return _text_where_it_is(np.asarray(value, dtype=object))
+    return text_where_it_is(np.asarray(value, dtype=object))
 
 
-def _text_where_it_is(array: np.ndarray) -> np.ndarray:
+def text_where_it_is(array: np.ndarray) -> np.ndarray:
     """A string array as ``str``, or as ``bytes`` when one of them is not text."""
     if array.dtype != object:
         return array

@@ -7,7 +7,6 @@ A step that is done already is passed over, so an interrupted move is ended by r
 """
 
 import contextlib
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,94 +14,11 @@ from typing import Any
 from kzoo.errors import UserError
 from kzoo.serving import bundle as bundles
 from kzoo.serving import client, policies, protos, saved_model
+from kzoo.serving.followers import LoadError, Servers
 from kzoo.serving.label_history import History, Move
 
 STABLE = "stable"
 DEFAULT_SERVER = "http://127.0.0.1:8501"
-_POLL = 0.5  # seconds between two questions to a server
-_STALE = 30.0  # seconds for which an old failure of a version may still be what a server tells
-
-
-class Servers:
-    """The servers that follow a bundle, asked until they say what is waited for; none where ``addresses`` is empty."""
-
-    def __init__(
-        self,
-        addresses: Sequence[str],
-        *,
-        timeout: float,
-        ca: Path | str | None = None,
-        say: Callable[[str], None],
-    ):
-        self._clients = [(address, client.connect(address, timeout=30.0, ca=ca)) for address in addresses]
-        self._timeout = timeout
-        self._say = say
-
-    def close(self) -> None:
-        """Closes the connections."""
-        for _, asking in self._clients:
-            asking.close()
-
-    def check(self, model: str) -> None:
-        """UserError where one does not answer, or does not serve the model."""
-        for _, asking in self._clients:
-            asking.status(model)
-
-    def wait_until_loaded(self, model: str, version: int) -> None:
-        """Returns once the version is available on every server. ``LoadError`` where one cannot load it."""
-        for address, asking in self._clients:
-            started, was_loading = time.monotonic(), False
-
-            def is_loaded(asking: client.Client = asking, started: float = started) -> str | None:
-                nonlocal was_loading
-                state = asking.status(model).get(version, "not known yet")
-                was_loading = was_loading or state in ("START", "LOADING")
-                if state == "END" and (was_loading or time.monotonic() - started > _STALE):
-                    problem = asking.problems(model).get(version)
-                    if problem:
-                        raise LoadError(problem)
-                return None if state == "AVAILABLE" else f"version {version} of {model} is {state}"
-
-            self._wait(address, is_loaded, f"Waiting for {address} to load version {version} of {model} ...")
-
-    def wait_until_labelled(self, model: str, label: str, version: int) -> None:
-        """Returns once every server answers the label with this version."""
-        for address, asking in self._clients:
-
-            def is_labelled(asking: client.Client = asking) -> str | None:
-                try:
-                    named = asking.labelled(model, label)
-                except client.ReplyError as error:
-                    return error.message
-                return None if named == version else f"the label {label} of {model} names version {named}"
-
-            self._wait(address, is_labelled, f"Waiting for {address} to move the label {label} ...")
-
-    def _wait(self, address: str, missing: Callable[[], str | None], announcement: str) -> None:
-        """Asks until nothing is missing; a server that does not answer for a moment is asked again."""
-        deadline, announced = time.monotonic() + self._timeout, False
-        while True:
-            try:
-                reason = missing()
-                if reason is None:
-                    return
-            except (LoadError, client.ReplyError):
-                raise
-            except UserError as error:
-                reason = str(error)
-            if time.monotonic() > deadline:
-                raise UserError(
-                    f"{address} did not come so far within {self._timeout:.0f} seconds: {reason.rstrip('.')}. Repeat "
-                    "the command to go on waiting, or take the move back with kzoo rollback."
-                )
-            if not announced:
-                self._say(announcement)
-                announced = True
-            time.sleep(_POLL)
-
-
-class LoadError(UserError):
-    """A server cannot load a version."""
 
 
 def promote(

@@ -8,7 +8,7 @@ import pytest
 
 from kzoo.errors import UserError
 from kzoo.serving import bundle as bundles
-from kzoo.serving import client, inventory, policies, promotion, protos, saved_model
+from kzoo.serving import client, followers, inventory, policies, promotion, protos, saved_model
 from kzoo.serving.bundle import bundle
 from kzoo.serving.label_history import History
 from kzoo.serving.promotion import promote, remove_label, rollback
@@ -88,7 +88,7 @@ class FakeServer:
 @pytest.fixture
 def served(path, monkeypatch):
     """Starts a fake server for the bundle; its options as of ``FakeServer``."""
-    monkeypatch.setattr(promotion, "_POLL", 0.0)
+    monkeypatch.setattr(followers, "POLL", 0.0)
 
     def start(**options):
         server = FakeServer(path, **options)
