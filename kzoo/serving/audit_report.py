@@ -118,8 +118,9 @@ def _batching(entry: Mapping[str, Any]) -> dict[str, Any]:
         notes.append(f"requests cannot be joined: {names} has no batch dimension")
     if unequal := of_any_size("inputs"):
         notes.append(
-            f"only requests of equal shape may be joined: {', '.join(unequal)} may differ beyond the batch. "
-            "pad_variable_length_inputs would fill up with the first element of the tensor, not with padding"
+            f"only requests of equal shape may meet in a batch: {', '.join(unequal)} may differ beyond the first axis. "
+            "A batch of unequal ones fails, or pad_variable_length_inputs fills up with the first element of the "
+            "tensor, which is no padding"
         )
     if wide := of_any_size("outputs"):
         notes.append(f"as wide as the widest row of the joined batch: {', '.join(wide)}")
@@ -131,8 +132,8 @@ def _string(graph: Graph, tensor: str, key: str, verified: Mapping[str, Any] | N
         return "any bytes: travels base64-coded over REST"
     node = graph.origin(tensor)
     if node is not None and node.op == "UnicodeTranscode":
-        encoding, errors = node.attr["output_encoding"].s.decode(), node.attr["errors"].s.decode()
-        if encoding == "UTF-8" and errors in _UTF8:
+        errors = node.attr["errors"].s.decode() if "errors" in node.attr else "replace"  # the default is not written
+        if node.attr["output_encoding"].s.decode() == "UTF-8" and errors in _UTF8:
             return "UTF-8: the graph transcodes it last"
     if verified and verified.get("utf8"):
         return f"not proven UTF-8 by the graph; the export found {verified['utf8']} answers valid"

@@ -32,8 +32,8 @@ def questions(name: str, description: Mapping[str, Any]) -> str:
         inputs = example["inputs"] if example else _made_up(entry["inputs"])
         method = example.get("method", "predict") if example else "predict"
         parts.append(_fenced("sh", ask_by_curl(name, signature, inputs, method)))
-        if example and method == "predict":
-            parts.append(_fenced("text", json.dumps(_reply(example["outputs"]), ensure_ascii=False)))
+        if example:
+            parts.append(_fenced("text", json.dumps(_reply(example["outputs"], method), ensure_ascii=False)))
         if entry["defaults"]:
             knobs = ", ".join(f"`{key}` ({value[0]})" for key, value in entry["defaults"].items())
             parts.append(f"Over gRPC these may be left out of a request of one row: {knobs}.\n")
@@ -52,8 +52,13 @@ def ask_by_curl(name: str, signature: str, inputs: Mapping[str, list], method: s
     return f"curl -s {REST}/v1/models/{name}:{method} -d {shlex.quote(json.dumps(body, ensure_ascii=False))}"
 
 
-def _reply(outputs: Mapping[str, list]) -> dict[str, list]:
+def _reply(outputs: Mapping[str, list], method: str) -> dict[str, list]:
     """The reply as the REST API words it: one output stands by itself, several by their names."""
+    if method == "regress":
+        return {"results": outputs["outputs"]}
+    if method == "classify":  # pairs of class and score
+        texts = zip(outputs["classes"], outputs["scores"], strict=True)
+        return {"results": [[list(pair) for pair in zip(*one, strict=True)] for one in texts]}
     rows = list(zip(*outputs.values(), strict=True))
     if len(outputs) == 1:
         return {"predictions": [_shown(row[0]) for row in rows]}

@@ -26,7 +26,9 @@ def test_a_classifier_of_kzoo(classify):
     found = report(classify.path)
     assert found["servable"] and not found["problems"] and found["serving"] == "2.19"
     one = found["signatures"]["serving_default"]
-    assert one["operations"]["MatMul"]["linked"] and "transpose_b" in one["operations"]["MatMul"]["attributes"]
+    assert one["operations"]["MatMul"]["linked"] and one["operations"]["MatMul"]["attributes"] == [
+        "T"
+    ]  # defaults are not written
     assert one["nodes"] == sum(use["nodes"] for use in one["operations"].values()) > 100
     assert one["batching"]["is_legal"] and one["compiled"] == []
     assert one["strings"] == dict.fromkeys(("classes", "label"), "UTF-8: the graph transcodes it last")
@@ -61,7 +63,7 @@ def test_a_model_that_keras_exported(tmp_path):
     model.export(str(tmp_path / "model"), verbose=False)
     found = report(tmp_path / "model")
     assert found["servable"] and found["verified"] is None and found["warm_up"]["records"] == 0
-    assert found["weights"]["by_dtype"]["float32"]["parameters"] == 8
+    assert found["weights"]["by_dtype"]["float32"]["parameters"] == 16  # Keras writes each variable twice
     assert found["signatures"]["serving_default"]["batching"] == {
         "is_legal": True,
         "inputs_may_differ": False,
@@ -95,7 +97,7 @@ def test_inputs_of_any_length_join_only_when_equal(tmp_path):
     one = report(write(tmp_path, lambda token_ids: {"y": token_ids + 1}, [ids]))["signatures"]["serving_default"]
     assert one["batching"]["is_legal"] and one["batching"]["inputs_may_differ"]
     assert any(
-        "pad_variable_length_inputs would fill up with the first element" in note for note in one["batching"]["notes"]
+        "pad_variable_length_inputs fills up with the first element" in note for note in one["batching"]["notes"]
     )
 
 
