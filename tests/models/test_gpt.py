@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kzoo.generation.controls import plain
 from kzoo.generation.decode import decode
 from kzoo.layers import masks
 from kzoo.layers.attention import Attention
@@ -113,14 +114,13 @@ def test_the_decoding_loop_equals_call_again_and_again(decoder):
     """Prompts of different lengths in one batch: each continues as if read anew at every token, without any cache."""
     features = tiny.features(50, lengths=(6, 2, 4), seed=3)
     lengths = features["padding_mask"].sum(1)
-    new_ids, counts = decode(
+    found = decode(
         decoder,
         tf.constant(features["token_ids"]),
         tf.constant(lengths, tf.int32),
-        lambda logits, step: tf.argmax(logits, -1, output_type=tf.int32),
-        max_new_tokens=tf.constant([5, 5, 5]),
-        end_id=None,
+        plain(3, max_new_tokens=5),
     )
+    new_ids, counts = found.token_ids, found.counts
     assert counts.numpy().tolist() == [5, 5, 5]
     for row, length in enumerate(lengths):
         ids = features["token_ids"][row, :length].tolist()
@@ -185,15 +185,9 @@ def test_precision(policy):
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "bfloat16"])
 def test_low_precision_decodes(policy):
     decoder = tiny.gpt2(dtype=policy).backbone
-    _, counts = decode(
-        decoder,
-        tf.constant([[5, 6, 7], [5, 0, 0]]),
-        tf.constant([3, 1]),
-        lambda logits, step: tf.argmax(logits, -1, output_type=tf.int32),
-        max_new_tokens=tf.constant([4, 2]),
-        end_id=None,
-    )
-    assert counts.numpy().tolist() == [4, 2]
+    prompts, lengths = tf.constant([[5, 6, 7], [5, 0, 0]]), tf.constant([3, 1])
+    found = decode(decoder, prompts, lengths, plain(2, max_new_tokens=[4, 2]))
+    assert found.counts.numpy().tolist() == [4, 2]
 
 
 def test_compile_and_fit_without_kzoos_runner():
