@@ -12,7 +12,7 @@ from kzoo.generation.penalties import Seen, look, note, penalize_presence_and_fr
 
 
 class Controls(NamedTuple):
-    """What each row asks.
+    """What each row asks; None for what no row ever asks, which then costs nothing and compiles anywhere.
 
     Attributes:
         max_new_tokens: int32 ``[B]``.
@@ -31,48 +31,49 @@ class Controls(NamedTuple):
     """
 
     max_new_tokens: tf.Tensor
-    min_new_tokens: tf.Tensor
+    min_new_tokens: tf.Tensor | None
     temperature: tf.Tensor
     top_k: tf.Tensor
     top_p: tf.Tensor
     min_p: tf.Tensor
-    repetition_penalty: tf.Tensor
-    presence_penalty: tf.Tensor
-    frequency_penalty: tf.Tensor
+    repetition_penalty: tf.Tensor | None
+    presence_penalty: tf.Tensor | None
+    frequency_penalty: tf.Tensor | None
     seed: tf.Tensor
-    bias: Bias
-    blocked: tf.Tensor
-    stops: tf.Tensor
+    bias: Bias | None
+    blocked: tf.Tensor | None
+    stops: tf.Tensor | None
 
     def repeated(self, times: int) -> "Controls":
         """Each row so many times in succession, the first with its seed and the others with seeds of their own."""
         if times == 1:
             return self
-        rows = tf.nest.map_structure(lambda one: tf.repeat(one, times, axis=0), self)
+        rows = tf.nest.map_structure(lambda one: None if one is None else tf.repeat(one, times, axis=0), self)
         copy = tf.tile(tf.range(times, dtype=tf.int64), tf.shape(self.seed))
         return rows._replace(seed=tf.cast(rows.seed, tf.int64) + tf.bitwise.left_shift(copy, tf.constant(32, tf.int64)))
 
 
 def plain(batch_size, *, max_new_tokens, **knobs) -> Controls:
-    """The same controls for all rows, greedy and without any more unless ``knobs`` say otherwise."""
+    """The same controls for all rows, or a value for each: greedy, and nothing more, unless ``knobs`` say otherwise."""
 
-    def each(value, dtype):
-        return tf.broadcast_to(tf.cast(value, dtype), [batch_size])
+    def each(name, dtype, otherwise=None):
+        value = knobs.pop(name, otherwise)
+        return None if value is None else tf.broadcast_to(tf.cast(value, dtype), [batch_size])
 
     return Controls(
-        max_new_tokens=each(max_new_tokens, tf.int32),
-        min_new_tokens=each(knobs.pop("min_new_tokens", 0), tf.int32),
-        temperature=each(knobs.pop("temperature", 0.0), tf.float32),
-        top_k=each(knobs.pop("top_k", 0), tf.int32),
-        top_p=each(knobs.pop("top_p", 1.0), tf.float32),
-        min_p=each(knobs.pop("min_p", 0.0), tf.float32),
-        repetition_penalty=each(knobs.pop("repetition_penalty", 1.0), tf.float32),
-        presence_penalty=each(knobs.pop("presence_penalty", 0.0), tf.float32),
-        frequency_penalty=each(knobs.pop("frequency_penalty", 0.0), tf.float32),
-        seed=each(knobs.pop("seed", 0), tf.int32),
-        bias=knobs.pop("bias", Bias(tf.zeros([batch_size, 0], tf.int32), tf.zeros([batch_size, 0]))),
-        blocked=knobs.pop("blocked", tf.zeros([batch_size, 0, 1], tf.int32)),
-        stops=knobs.pop("stops", tf.zeros([batch_size, 0], tf.string)),
+        max_new_tokens=tf.broadcast_to(tf.cast(max_new_tokens, tf.int32), [batch_size]),
+        min_new_tokens=each("min_new_tokens", tf.int32),
+        temperature=each("temperature", tf.float32, 0.0),
+        top_k=each("top_k", tf.int32, 0),
+        top_p=each("top_p", tf.float32, 1.0),
+        min_p=each("min_p", tf.float32, 0.0),
+        repetition_penalty=each("repetition_penalty", tf.float32),
+        presence_penalty=each("presence_penalty", tf.float32),
+        frequency_penalty=each("frequency_penalty", tf.float32),
+        seed=each("seed", tf.int32, 0),
+        bias=knobs.pop("bias", None),
+        blocked=knobs.pop("blocked", None),
+        stops=knobs.pop("stops", None),
         **knobs,
     )
 
@@ -91,9 +92,12 @@ class Memory(NamedTuple):
 
 def begin(controls: Controls, prompt_ids, prompt_lengths, vocabulary_size: int) -> Memory:
     """What stands in prompts ``[B, P]``, padded on the right."""
-    wanted = tf.where(_penalizes(controls), vocabulary_size, 0)
-    wanted = tf.raw_ops.PlaceholderWithDefault(input=wanted, shape=[])  # or a branch not taken fails by its shapes
-    back = tf.shape(controls.blocked)[2] - 1
+    penalizes = [asked for asked in (_repels(controls), _repels_what_was_written(controls)) if asked is not None]
+    wanted: tf.Tensor | int = 0
+    if penalizes:
+        wanted = tf.where(tf.reduce_any(tf.stack(penalizes)), vocabulary_size, 0)
+        wanted = tf.raw_ops.PlaceholderWithDefault(input=wanted, shape=[])  # or a branch not taken fails by its shapes
+    back = 0 if controls.blocked is None else tf.shape(controls.blocked)[2] - 1
     return Memory(look(prompt_ids, prompt_lengths, wanted), last_tokens(prompt_ids, prompt_lengths, back))
 
 
@@ -114,27 +118,24 @@ def steer(scores, step, controls: Controls, memory: Memory, end_ids) -> tf.Tenso
         end_ids: the tokens that end a row, a list of integers or scalars.
     """
 
-    def when(asked, change):
-        nonlocal scores
-        before = scores
-        scores = tf.cond(asked, lambda: change(before), lambda: before)
+    def when(asked, change, *given):
+        """The scores, changed where any row asks for it."""
+        now = scores
+        return now if asked is None else tf.cond(asked, lambda: change(now, *given), lambda: now)
 
-    when(tf.size(controls.bias.ids) > 0, lambda scores: add_bias(scores, controls.bias))
-    when(
-        tf.reduce_any(controls.repetition_penalty != 1.0),
-        lambda scores: penalize_repetition(scores, memory.seen, controls.repetition_penalty),
+    bias, blocked, least = controls.bias, controls.blocked, controls.min_new_tokens
+    scores = when(None if bias is None else tf.size(bias.ids) > 0, add_bias, bias)
+    scores = when(_repels(controls), penalize_repetition, memory.seen, controls.repetition_penalty)
+    scores = when(
+        _repels_what_was_written(controls),
+        penalize_presence_and_frequency,
+        memory.seen,
+        controls.presence_penalty,
+        controls.frequency_penalty,
     )
-    when(
-        tf.reduce_any((controls.presence_penalty != 0.0) | (controls.frequency_penalty != 0.0)),
-        lambda scores: penalize_presence_and_frequency(
-            scores, memory.seen, controls.presence_penalty, controls.frequency_penalty
-        ),
-    )
-    when(tf.size(controls.blocked) > 0, lambda scores: block(scores, memory.recent, controls.blocked))
-    if end_ids:
-        is_early = step < controls.min_new_tokens  # [B]
-        when(tf.reduce_any(is_early), lambda scores: _without(scores, end_ids, is_early))
-    return scores
+    scores = when(None if blocked is None else tf.size(blocked) > 0, block, memory.recent, blocked)
+    is_early = None if least is None or not end_ids else step < least  # [B]
+    return when(None if is_early is None else tf.reduce_any(is_early), _without, end_ids, is_early)
 
 
 def choose(scores, step, controls: Controls) -> tf.Tensor:
@@ -150,10 +151,15 @@ def choose(scores, step, controls: Controls) -> tf.Tensor:
     )
 
 
-def _penalizes(controls: Controls) -> tf.Tensor:
-    return tf.reduce_any(
-        (controls.repetition_penalty != 1.0) | (controls.presence_penalty != 0.0) | (controls.frequency_penalty != 0.0)
-    )
+def _repels(controls: Controls) -> tf.Tensor | None:
+    """Whether a row asks for a penalty on what it holds; None when none ever does."""
+    return None if controls.repetition_penalty is None else tf.reduce_any(controls.repetition_penalty != 1.0)
+
+
+def _repels_what_was_written(controls: Controls) -> tf.Tensor | None:
+    """Whether a row asks for a penalty on what it wrote; None when none ever does."""
+    given = [one for one in (controls.presence_penalty, controls.frequency_penalty) if one is not None]
+    return tf.reduce_any(tf.stack(given) != 0.0) if given else None
 
 
 def _without(scores, ids, rows) -> tf.Tensor:

@@ -72,7 +72,7 @@ def decode(
         token = tf.where(done, 0, token)
         log_probability = tf.where(done, 0.0, log_probability)
         tokens = tf.tensor_scatter_nd_update(written.token_ids, [[step]], token[None, :])
-        if is_over is not None:
+        if is_over is not None and controls.stops is not None:
             stopped = tf.cond(
                 tf.size(controls.stops) > 0,
                 lambda: is_over(tokens, step + 1, controls.stops),

@@ -22,17 +22,21 @@ class Seen(NamedTuple):
 def look(prompt_ids, prompt_lengths, vocabulary_size) -> Seen:
     """What stands in prompts ``[B, P]``, padded on the right, so long as ``[B]`` says; nothing was written yet."""
     batch_size, length = tf.shape(prompt_ids)[0], tf.shape(prompt_ids)[1]
+    if isinstance(vocabulary_size, int) and vocabulary_size == 0:
+        return Seen(prompt=tf.zeros([batch_size, 0], tf.bool), counts=tf.zeros([batch_size, 0], tf.int32))
     real = tf.range(length)[None, :] < prompt_lengths[:, None]  # [B, P]
     real &= prompt_ids < vocabulary_size
     rows = tf.broadcast_to(tf.range(batch_size)[:, None], tf.shape(prompt_ids))
     places = tf.boolean_mask(tf.stack([rows, prompt_ids], axis=-1), real)
     shape = tf.stack([batch_size, vocabulary_size])
-    found = tf.scatter_nd(places, tf.ones_like(places[:, 0]), shape)
-    return Seen(prompt=found > 0, counts=tf.zeros(shape, tf.int32))
+    found = tf.scatter_nd(places, tf.ones_like(places[:, 0]), shape) > 0
+    return Seen(prompt=found, counts=tf.zeros(shape, tf.int32))
 
 
 def note(seen: Seen, tokens) -> Seen:
     """What is seen once these tokens ``[B]`` were written."""
+    if seen.counts.shape[1] == 0:
+        return seen
     size = tf.shape(seen.counts)[1]
     rows = tf.range(tf.shape(tokens)[0])
     places = tf.stack([rows, tf.minimum(tokens, tf.maximum(size - 1, 0))], axis=-1)
@@ -66,8 +70,11 @@ def penalize_presence_and_frequency(scores, seen: Seen, presence, frequency) -> 
     Args:
         scores: float32 ``[B, V]``.
         seen: what the rows hold.
-        presence: float32 ``[B]``; 0 changes nothing.
-        frequency: float32 ``[B]``; 0 changes nothing.
+        presence: float32 ``[B]``; None or 0 changes nothing.
+        frequency: float32 ``[B]``; None or 0 changes nothing.
     """
-    counts = tf.cast(seen.counts, tf.float32)
-    return scores - presence[:, None] * tf.cast(seen.counts > 0, tf.float32) - frequency[:, None] * counts
+    if presence is not None:
+        scores -= presence[:, None] * tf.cast(seen.counts > 0, tf.float32)
+    if frequency is not None:
+        scores -= frequency[:, None] * tf.cast(seen.counts, tf.float32)
+    return scores

@@ -58,6 +58,8 @@ OUTPUTS = {
     "generate_tokens": ("text", "count", "token_ids", "log_probabilities"),
 }
 """What the signatures show of all that is computed."""
+_ALWAYS = ("max_new_tokens", "temperature", "top_k", "top_p", "min_p", "seed")
+"""What decoding reads of every row, asked for or not."""
 MARGIN = 8
 """Tokens before those that a stop string may take, so that what a tail loses at its start is not missed."""
 
@@ -113,7 +115,8 @@ class Writer:
         )
         text = self.task.tokenizer.detokenize(tf.RaggedTensor.from_tensor(found.token_ids, found.counts))
         stops = controls.repeated(self.num_sequences).stops
-        text = tf.cond(tf.size(stops) > 0, lambda: stopping.cut(text, stops), lambda: text)
+        if stops is not None:
+            text = tf.cond(tf.size(stops) > 0, lambda: stopping.cut(text, stops), lambda: text)
         outputs = {
             "text": text,
             "count": found.counts,
@@ -182,19 +185,20 @@ class Writer:
         return ids.to_tensor(0), tf.cast(ids.row_lengths(), tf.int32)
 
     def _controls(self, given: "_Batch") -> Controls:
-        """What the rows ask, their strings read; what a beam search lacks is neutral."""
-        numbers = {}
+        """What the rows ask, their strings read; None for what the signature has no input for."""
+        asked: dict[str, Any] = dict.fromkeys(Controls._fields)
         for name, knob in KNOBS.items():
-            if knob.dtype != tf.string:
+            if knob.dtype != tf.string and (name in given.knobs or name in _ALWAYS):
                 value = given.rows_of(name, knob.neutral)
-                numbers[name] = value if knob.lowest is None else tf.maximum(value, tf.cast(knob.lowest, knob.dtype))
-        numbers["max_new_tokens"] = tf.minimum(numbers["max_new_tokens"], self.task.max_new_tokens)
-        return Controls(
-            **numbers,
-            bias=biases(given.rows_of("logit_bias", "")),
-            blocked=blocked_sequences(self.task.tokenizer, given.rows_of("blocked_words", "")),
-            stops=lines(given.rows_of("stop", "")),
-        )
+                asked[name] = value if knob.lowest is None else tf.maximum(value, tf.cast(knob.lowest, knob.dtype))
+        asked["max_new_tokens"] = tf.minimum(asked["max_new_tokens"], self.task.max_new_tokens)
+        if "logit_bias" in given.knobs:
+            asked["bias"] = biases(given.rows_of("logit_bias"))
+        if "blocked_words" in given.knobs:
+            asked["blocked"] = blocked_sequences(self.task.tokenizer, given.rows_of("blocked_words"))
+        if "stop" in given.knobs:
+            asked["stops"] = lines(given.rows_of("stop"))
+        return Controls(**asked)
 
     def _is_over(self, tokens, count, stops):
         """Whether the last of ``count`` tokens in ``[L, R]`` hold one of the stop strings ``[R, K]``: bool ``[R]``."""
@@ -333,12 +337,12 @@ class _Batch:
         self._size = tf.shape(prompt)[0]
         self._missing = tf.cast(self._size == 0, tf.int32)
         self._rows = self._size + self._missing
-        self._knobs = knobs
+        self.knobs = knobs
         self.prompt = tf.concat([prompt, tf.fill([self._missing], "")], 0)
 
     def rows_of(self, name: str, otherwise=None) -> tf.Tensor:
         """A value for each prompt."""
-        value = self._knobs[name] if name in self._knobs else tf.constant([otherwise], KNOBS[name].dtype)
+        value = self.knobs[name] if name in self.knobs else tf.constant([otherwise], KNOBS[name].dtype)
         filling = tf.fill([self._missing], tf.constant("" if value.dtype == tf.string else 0, value.dtype))
         return tf.broadcast_to(tf.concat([value, filling], 0)[: self._rows], [self._rows])
 

@@ -224,3 +224,16 @@ def test_greedy_with_penalties_equals_the_reference(tmp_path):
                 torch.tensor([prompt]), max_new_tokens=20, do_sample=False, pad_token_id=0, repetition_penalty=1.4
             )
         assert answer == ids[0, len(prompt) :].tolist()
+
+
+@pytest.mark.parametrize("temperature", [GREEDY, WARM])
+def test_it_compiles_where_no_row_asks_for_more(decoder, temperature):
+    """XLA: the same tokens, with lengths known when it is traced."""
+
+    def loop(ids, lengths):
+        return decode(decoder, ids, lengths, plain(2, max_new_tokens=9, temperature=temperature, top_k=5), end_ids=[3])
+
+    ids, lengths = tf.constant([[7, 8, 9, 10], [30, 31, 0, 0]]), tf.constant([4, 2])
+    one, other = (tf.function(loop, autograph=False, jit_compile=jit)(ids, lengths) for jit in (False, True))
+    np.testing.assert_array_equal(one.token_ids, other.token_ids)
+    np.testing.assert_allclose(one.log_probabilities, other.log_probabilities, atol=1e-5)
