@@ -7,7 +7,7 @@ from tests import tiny
 
 
 def tasks():
-    """By name, those that read pairs and frame prompts among them."""
+    """By name, those that read pairs and those over a decoder among them."""
     one, two = tiny.bert(num_layers=1), tiny.bert(num_layers=1, seed=1)
     talker = tiny.talkative(tiny.gpt2(num_layers=1))
     tagger = kzoo.Tag(tiny.bert(num_layers=1), labels=["film", "mood"])
@@ -15,7 +15,6 @@ def tasks():
     return {
         "classify": kzoo.Classify(one, labels=["négatif", "positive"]),
         "pairs": kzoo.Classify(two, labels=["a", "b", "c"], pair=True),
-        "several": kzoo.Classify(one, labels=["a", "b", "c"], multi_label=True),
         "decoder": kzoo.Classify(tiny.gpt2(num_layers=1), labels=["a", "b"]),
         "regress": kzoo.Regress(one),
         "embed": kzoo.Embed(one),
@@ -23,5 +22,4 @@ def tasks():
         "tag": tagger,
         "answer": kzoo.Answer(one),
         "generate": kzoo.Generate(talker, max_new_tokens=4),
-        "template": kzoo.Generate(talker, max_new_tokens=4, prompt_template="Say: {prompt}\n", prompt_cut="end"),
     }
