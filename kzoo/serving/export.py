@@ -77,7 +77,7 @@ def export(
         audit.refuse(aside)
         requests = warmup.requests(task, entries, warm_up) if warm_up else []
         verified = verification.verify(aside, task, entries, traced, requests)
-        rounding = None if task is given else verification.distance(given, task)
+        rounding = None if task is given else _rounding(given, task)
         _write_extra(aside, task, verified, rounding, requests, card, provenance)
         batching.complete(aside, warm_up.batch_sizes if warm_up else batching.SIZES)
         found = audit_report.report(aside)
@@ -113,6 +113,17 @@ def _at_precision(task: Any, precision: str | None) -> Any:
     for weight, old in zip(other.model.weights, task.model.weights, strict=True):
         weight.assign(np.asarray(old).astype("float32"))
     return other
+
+
+def _rounding(given: Any, task: Any) -> float | None:
+    """How far numbers moved from the task as it was given; UserError where they are none any more."""
+    if task.backbone.dtype_policy.name == given.backbone.dtype_policy.name:
+        return None
+    moved = verification.distance(given, task)
+    if not np.isfinite(moved):
+        name = task.backbone.dtype_policy.name
+        raise UserError(f"In {name} the model's numbers overflow: its answers are none. Export it as bfloat16.")
+    return moved
 
 
 def _captured(task: Any, functions: list[Any]) -> Exported:

@@ -1,7 +1,7 @@
 """The servers that follow a bundle, asked until they have come as far as a promotion needs."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from kzoo.errors import UserError
@@ -69,6 +69,22 @@ class Servers:
                 return None if named == version else f"the label {label} of {model} names version {named}"
 
             self._wait(address, is_labelled, f"Waiting for {address} to move the label {label} ...")
+
+    def wait_until_gone(self, model: str, versions: Iterable[int]) -> None:
+        """Returns once no server has these versions loaded.
+
+        Else the next promotion of one of them could see it as available while a server is about to let it go.
+        """
+        leaving = set(versions)
+        for address, asking in self._clients:
+
+            def are_gone(asking: client.Client = asking) -> str | None:
+                states = asking.status(model)
+                left = [number for number in sorted(leaving) if states.get(number, "END") != "END"]
+                return f"version {left[0]} of {model} is {states[left[0]]}" if left else None
+
+            if leaving:
+                self._wait(address, are_gone, f"Waiting for {address} to let the old version go ...")
 
     def _wait(self, address: str, missing: Callable[[], str | None], announcement: str) -> None:
         """Asks until nothing is missing; a server that does not answer for a moment is asked again."""

@@ -216,6 +216,7 @@ class _Change:
         if is_new or unwanted:
             before = "" if keep_former and move.policy == "latest:1" else move.policy
             self.write(policies.without(self.entry(model), unwanted, before, on_disk))
+            self.servers.wait_until_gone(model, set(on_disk) - policies.loaded(self.entry(model), on_disk))
         if is_new:
             self.history.finish()
         else:

@@ -15,10 +15,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import kzoo
 from kzoo.serving import verification
 from kzoo.serving.export import export
-from tests import tiny
+from tests.serving.every_task import tasks
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
 
@@ -77,27 +76,6 @@ def old_python():
     subprocess.run([*pip, "install", "-q", "--no-cache-dir", *PACKAGES], check=True)
     complete.write_text(str(PACKAGES))
     return python
-
-
-def tasks():
-    """One tiny task of every kind, those that read pairs and frame prompts too."""
-    one, two = tiny.bert(num_layers=1), tiny.bert(num_layers=1, seed=1)
-    talker = tiny.talkative(tiny.gpt2(num_layers=1))
-    tagger = kzoo.Tag(tiny.bert(num_layers=1), labels=["film", "mood"])
-    tagger.head.kernel.assign(np.random.default_rng(0).normal(size=tagger.head.kernel.shape))
-    return {
-        "classify": kzoo.Classify(one, labels=["négatif", "positive"]),
-        "pairs": kzoo.Classify(two, labels=["a", "b", "c"], pair=True),
-        "several": kzoo.Classify(one, labels=["a", "b", "c"], multi_label=True),
-        "decoder": kzoo.Classify(tiny.gpt2(num_layers=1), labels=["a", "b"]),
-        "regress": kzoo.Regress(one),
-        "embed": kzoo.Embed(one),
-        "fill_mask": kzoo.FillMask(one, top_k=3),
-        "tag": tagger,
-        "answer": kzoo.Answer(one),
-        "generate": kzoo.Generate(talker, max_new_tokens=4),
-        "template": kzoo.Generate(talker, max_new_tokens=4, prompt_template="Say: {prompt}\n", prompt_cut="end"),
-    }
 
 
 def said(tensor):

@@ -105,6 +105,7 @@ HERE = {"servers": ["http://127.0.0.1:1"]}
 def test_a_label_moves_after_its_version_and_before_the_old_one_goes(path, served):
     server = served()
     assert promote(path, "m", 1, **HERE) is None
+    assert server.available == {1}  # it has followed to the end
     assert labels(path) == {"stable": 1} and policies.policy_word(entry(path)) == "specific:1"
     del server.seen[:]
     assert promote(path, "m", 3, **HERE) == 1
@@ -138,7 +139,7 @@ def test_a_promotion_that_is_repeated_changes_nothing(path, served):
     assert said == ["The label stable of m names version 2 already."]
 
 
-@pytest.mark.parametrize("stop_at", range(1, 9))
+@pytest.mark.parametrize("stop_at", range(1, 10))
 def test_wherever_it_is_interrupted_the_same_command_ends_it(path, served, stop_at):
     promote(path, "m", 1, offline=True)
     server = served()
