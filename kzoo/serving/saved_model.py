@@ -73,6 +73,11 @@ def read(directory: Path | str) -> Any:
     raise UserError(f"{path} has no graph with the tag 'serve', the one that TensorFlow Serving loads.")
 
 
+def _default_first(item: tuple[str, Any]) -> tuple[bool, str]:
+    """The plain signature, then the others by name: a file keeps them in no order."""
+    return item[0] != "serving_default", item[0]
+
+
 def describe_signatures(meta_graph: Any) -> dict[str, dict[str, Any]]:
     """Name of each signature to ``inputs``, ``outputs`` (name to dtype and shape) and ``defaults`` (name to value)."""
     import tensorflow as tf
@@ -94,6 +99,6 @@ def describe_signatures(meta_graph: Any) -> dict[str, dict[str, Any]]:
             "outputs": tensors(signature.outputs),
             "defaults": {key: tf.make_ndarray(value).tolist() for key, value in sorted(signature.defaults.items())},
         }
-        for name, signature in sorted(meta_graph.signature_def.items(), key=lambda item: item[0] != "serving_default")
+        for name, signature in sorted(meta_graph.signature_def.items(), key=_default_first)
         if name != INITIALIZER
     }
