@@ -17,8 +17,12 @@ def test_every_batch_size_meets_every_length(classify):
     short, middle, long = sorted({length for _, length in shapes(requests)})
     assert 4 < short <= 8 < middle <= 16 < long <= 32  # as near as whole words come
     assert sorted(shapes(requests)) == [(rows, length) for rows in (1, 2, 4) for length in (short, middle, long)]
+    assert sorted(shapes(requests, "classify")) == sorted(shapes(requests))
+    feature = {"text": tf.io.FixedLenFeature([], tf.string)}
     for request in requests:
-        lengths = classify.task.tokenize(request.inputs)["token_ids"].row_lengths().numpy()
+        is_plain = request.signature == "serving_default"
+        inputs = request.inputs if is_plain else tf.io.parse_example(request.inputs["inputs"], feature)
+        lengths = classify.task.tokenize(inputs)["token_ids"].row_lengths().numpy()
         assert lengths.tolist() == [request.length] * request.rows
 
 
@@ -74,12 +78,12 @@ def test_compiled_signatures_are_left_to_servers_that_may_compile(classify):
     signatures = classify.task.signatures()
     signatures["serving_default_xla"] = signatures["serving_default"]
     requests = warmup.requests(classify.task, signatures, warmup.Plan(batch_sizes=(1,), lengths=(8,)))
-    assert {request.signature for request in requests} == {"serving_default"}
+    assert {request.signature for request in requests} == {"serving_default", "classify"}
 
 
 def test_more_than_a_thousand_are_refused(classify):
     plan = warmup.Plan(batch_sizes=tuple(range(1, 402)), lengths=(8, 16, 32))
-    with pytest.raises(ValueError, match="at most 1000 warm-up requests. The plan makes 1203"):
+    with pytest.raises(ValueError, match="at most 1000 warm-up requests. The plan makes 2406"):
         warmup.requests(classify.task, classify.task.signatures(), plan)
 
 
