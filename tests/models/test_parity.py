@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import kzoo
 from kzoo.checkpoints.huggingface import load_directory
+from kzoo.generation.controls import plain
 from kzoo.generation.decode import decode
 from kzoo.layers import masks
 from kzoo.tasks.load import load_task
@@ -130,15 +131,9 @@ def test_greedy_continuations_of_prompts_of_different_lengths(tmp_path, case):
     model, backbone = load(DECODERS, case, tmp_path)
     features = tiny.features(271, (7, 3, 5), seed=2)
     lengths = features["padding_mask"].sum(1).astype("int32")
-    ours, counts = decode(
-        backbone,
-        tf.constant(features["token_ids"]),
-        tf.constant(lengths),
-        lambda logits, step: tf.argmax(logits, -1, output_type=tf.int32),
-        max_new_tokens=tf.fill([3], 12),
-        end_id=None,
-    )
-    assert counts.numpy().tolist() == [12, 12, 12]
+    found = decode(backbone, tf.constant(features["token_ids"]), tf.constant(lengths), plain(3, max_new_tokens=12))
+    ours = found.token_ids
+    assert found.counts.numpy().tolist() == [12, 12, 12]
     for row, length in enumerate(lengths):
         prompt = torch.tensor(features["token_ids"][row : row + 1, :length]).long()
         theirs = model.generate(
