@@ -174,5 +174,5 @@ def test_pairs_without_special_tokens():
 def test_a_text_begins_once():
     tokenizer, _ = processed("llama")
     ids = tf.ragged.constant([[5, 6], [], [2, 7], [9]], dtype=tf.int32)
-    assert begin(tokenizer, ids).to_list() == [[2, 5, 6], [2], [2, 7], [2, 9]]
-    assert begin(tiny.tokenizer("gpt2"), ids) is ids
+    assert begin(tokenizer.template.before, ids).to_list() == [[2, 5, 6], [2], [2, 7], [2, 9]]
+    assert begin(tiny.tokenizer("gpt2").template.before, ids) is ids
