@@ -317,7 +317,7 @@ def test_from_export_to_answers_over_rest_and_grpc(run, classifier, tmp_path):
         assert (absent.exit_code, absent.stdout) == (2, "")
         assert absent.stderr.startswith("error: Servable not found")
         other = run("query", rest, "--model", "reviews", "a good film", "--signature", "generate")
-        assert other.stderr == "error: reviews has no signature generate; it has serving_default.\n"
+        assert other.stderr == "error: reviews has no signature generate; it has classify, serving_default.\n"
 
 
 class served:  # noqa: N801 (used as a function)

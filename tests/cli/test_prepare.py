@@ -305,7 +305,11 @@ def test_ctrl_c_leaves_nothing_and_a_kill_is_tidied(run, files, workers):
     Path("long.txt").write_text("\n".join(f"{number} {line}" for number in range(30_000)))
     command = [sys.executable, "-m", "kzoo", "data", "prepare", "long.txt", "--near-duplicates", "0.8"]
     for how in (signal.SIGINT, signal.SIGKILL):
-        process = subprocess.Popen([*command, "--workers", workers, "--output", "clean"], stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            [*command, "--workers", workers, "--output", "clean"],
+            stderr=subprocess.PIPE,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a shell's background job ignores
+        )
         deadline = time.monotonic() + 60
         while not any(entry.name.startswith(".clean.") for entry in files.iterdir()):
             assert process.poll() is None and time.monotonic() < deadline

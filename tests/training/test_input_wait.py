@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework.config import disable_op_determinism
 
 from kzoo.training.progress import Progress
 from kzoo.training.run import fit
@@ -60,12 +61,15 @@ def test_the_share_of_the_steps_after_the_first(per_step):
 
 
 def test_what_came_before_it_was_asked_for_was_not_waited_for():
+    disable_op_determinism()  # which another test of this process may have asked for; it leaves no prefetching
     clock = Clock()
     wait = InputWait(Progress(), clock=clock)
     dataset = wait.watch(tf.data.Dataset.range(3)).prefetch(3)
     iterator = iter(dataset)
     next(iterator)
+    deadline = time.monotonic() + 20
     while len(wait._arrivals) < 3:
+        assert time.monotonic() < deadline
         time.sleep(0.001)
     wait.on_train_batch_begin(0)
     wait.on_train_batch_end(0)

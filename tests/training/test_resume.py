@@ -82,7 +82,7 @@ def test_a_complete_run_is_left_as_it_is_and_fills_the_task(tmp_path, monkeypatc
         task.model.set_weights(weights(directory.parent))
         return task
 
-    monkeypatch.setattr("kzoo.training.run.load_task", load_task)
+    monkeypatch.setattr("kzoo.training.outcome.load_task", load_task)
     settings = dict(run_folder=tmp_path, batch_size=16, logging={"progress": "none"})
     first = fit(LetterTask(), words(), say=lambda text: None, **settings)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
