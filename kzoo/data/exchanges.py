@@ -12,6 +12,8 @@ from kzoo.data.spans import Spans, edges_of
 LEARNED, PREFIX, NUMBER = 1, 2, 4
 """What a tag is the sum of: whether the token is learned, whether it precedes all that are, and ``NUMBER`` times the
 number of the document in its row, from 1 on."""
+NO_ANSWER = "without an answer"
+"""Why an example may be left out."""
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from pydantic import ValidationError
 
 from kzoo.data.conll import conll
 from kzoo.data.examples import Examples
-from kzoo.data.formats import PARSERS, SUFFIXES, Reading, Record
+from kzoo.data.formats import PARSERS, Reading, Record
 from kzoo.data.parallel import parallel_files, read_parallel
+from kzoo.data.row_stream import files_of, format_of
 from kzoo.data.squad import squad
 from kzoo.errors import UserError
 from kzoo.models.sources import closest, explain
@@ -67,7 +68,7 @@ def _not_there(path: Path, names: list[str]) -> str:
 
 
 def _read(path: Path, reading: Reading, source: str, part: tuple[int, int] | None) -> Examples:
-    files = _files(path, reading) if part is None else _share(_files(path, reading), path, *part)
+    files = files_of(path, reading) if part is None else _share(files_of(path, reading), path, *part)
     records = [record for file in files for record in ALL_PARSERS[_format(file, reading)](file, reading)]
     if not records:
         raise UserError(f"{path} holds no examples, only a header or empty lines.")
@@ -80,17 +81,6 @@ def _read(path: Path, reading: Reading, source: str, part: tuple[int, int] | Non
     return reading.label.apply(examples) if reading.label else examples
 
 
-def _files(path: Path, reading: Reading) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    usual = [suffix for name, these in SUFFIXES.items() for suffix in these if name != "squad"]  # .json is much else
-    suffixes = SUFFIXES[reading.format] if reading.format else tuple(usual)
-    files = sorted(file for file in path.iterdir() if file.is_file() and file.suffix.lower() in suffixes)
-    if not files:
-        raise UserError(f"The folder {path} holds no files that end in {', '.join(suffixes)}.")
-    return files
-
-
 def _share(files: list[Path], path: Path, index: int, count: int) -> list[Path]:
     if len(files) < count:
         raise UserError(
@@ -101,15 +91,13 @@ def _share(files: list[Path], path: Path, index: int, count: int) -> list[Path]:
 
 
 def _format(path: Path, reading: Reading) -> str:
-    if reading.format:
-        return reading.format
-    for name, suffixes in SUFFIXES.items():
-        if path.suffix.lower() in suffixes:
-            return name
-    raise UserError(
-        f"The suffix of {path} does not tell its format. Give format: csv, tsv, jsonl (one JSON object a line), squad, "
-        "conll or text."
-    )
+    known = format_of(path, reading)
+    if known is None:
+        raise UserError(
+            f"The suffix of {path} does not tell its format. Give format: csv, tsv, jsonl (one JSON object a line), "
+            "squad, conll or text."
+        )
+    return known
 
 
 def _columns(record: Record, reading: Reading) -> dict[str, str]:

@@ -17,7 +17,6 @@ from kzoo.serving.graph import Graph
 
 LARGEST = 10
 """Functions and constants that are named."""
-MOST_RECORDS = 1000  # more warm-up requests, and TensorFlow Serving refuses the model
 _UTF8 = ("replace", "ignore")  # how tf.strings.unicode_transcode treats what is not UTF-8
 
 
@@ -119,8 +118,8 @@ def _batching(entry: Mapping[str, Any]) -> dict[str, Any]:
     if unequal := of_any_size("inputs"):
         notes.append(
             f"only requests of equal shape may meet in a batch: {', '.join(unequal)} may differ beyond the first axis. "
-            "A batch of unequal ones fails, or pad_variable_length_inputs fills up with the first element of the "
-            "tensor, which is no padding"
+            "A batch of unequal ones fails, unless pad_variable_length_inputs fills up with the first element of the "
+            "tensor, which is right only where nothing behind a row's length is read"
         )
     if wide := of_any_size("outputs"):
         notes.append(f"as wide as the widest row of the joined batch: {', '.join(wide)}")
@@ -223,8 +222,8 @@ def _warm_up(directory: Path, described: Mapping[str, Any]) -> dict[str, Any]:
         return result | {"problems": [f"cannot be read ({str(error).splitlines()[0]})"]}
     unknown = sorted(set(names) - set(described))
     problems = [f"ask the signatures {', '.join(unknown)}, which are not there"] if unknown else []
-    if len(names) > MOST_RECORDS:
-        problems.append(f"are {len(names)}; a server takes {MOST_RECORDS} at most")
+    if len(names) > saved_model.MOST_RECORDS:
+        problems.append(f"are {len(names)}; a server takes {saved_model.MOST_RECORDS} at most")
     return {"records": len(names), "by_signature": dict(Counter(names)), "problems": problems}
 
 

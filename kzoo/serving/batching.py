@@ -28,12 +28,17 @@ _HEADER = """\
 # batch_timeout_micros: how long the first row of a batch waits for others. More joins more requests and answers later.
 # max_enqueued_batches: batches that may wait for a thread; beyond that requests are refused (UNAVAILABLE).
 # pad_variable_length_inputs: requests whose tensors have different inner sizes cannot share a batch without it. It pads
-#   with a tensor's own first element, so it is right for no input of token ids with a mask; texts need none.
+#   with a tensor's own first element, which is right where nothing behind a row's length is read; texts need none.
 """
 
 
-def parameters(sizes: Sequence[int] = SIZES) -> Any:
-    """``BatchingParameters`` for batches of these sizes, those that the warm-up requests have."""
+def parameters(sizes: Sequence[int] = SIZES, *, pads: bool = False) -> Any:
+    """``BatchingParameters`` for batches of these sizes, those that the warm-up requests have.
+
+    Args:
+        sizes: rows.
+        pads: whether rows of different lengths are padded to share a batch.
+    """
     sizes = sorted(set(sizes)) or list(SIZES)
     most = max(MOST_ROWS, sizes[-1])
     return protos.BatchingParameters(
@@ -43,12 +48,13 @@ def parameters(sizes: Sequence[int] = SIZES) -> Any:
         allowed_batch_sizes=[*sizes, *([most] if most > sizes[-1] else [])],
         batch_timeout_micros={"value": TIMEOUT},
         max_enqueued_batches={"value": MOST_WAITING},
+        pad_variable_length_inputs=pads,
     )
 
 
-def write(directory: Path, sizes: Sequence[int] = SIZES) -> None:
+def write(directory: Path, sizes: Sequence[int] = SIZES, *, pads: bool = False) -> None:
     """Writes the file into a SavedModel's folder."""
-    write_text(directory / FILE, f"{_HEADER}{protos.to_text(parameters(sizes))}")
+    write_text(directory / FILE, f"{_HEADER}{protos.to_text(parameters(sizes, pads=pads))}")
 
 
 def complete(directory: Path, sizes: Sequence[int] = SIZES) -> bool:
@@ -71,7 +77,9 @@ def complete(directory: Path, sizes: Sequence[int] = SIZES) -> bool:
     )
     if not can_be_batched(signatures):
         return False
-    write(directory, sizes)
+    # kzoo's own signatures read nothing behind a row's length; of others who knows
+    pads = bool(description) and any(_may_differ(signature) for signature in signatures.values())
+    write(directory, sizes, pads=pads)
     return True
 
 
@@ -79,14 +87,17 @@ def can_be_batched(signatures: Mapping[str, Any]) -> bool:
     """Whether rows of several requests may run as one batch, whichever signature they ask.
 
     Every input and output needs a first dimension of any size. No input of the default signature may have an inner one
-    of any size: requests of different sizes would meet in a batch, and all of them fail. (Other signatures, of token
-    ids, may: who asks them pads to one length.)
+    of any size: requests of different sizes would meet in a batch, and all of them fail. (Other signatures may.)
     """
     for name, signature in signatures.items():
         shapes = [entry["shape"] for part in ("inputs", "outputs") for entry in signature[part].values()]
         if any(not shape or shape[0] is not None for shape in shapes):
             return False
-        inputs = signature["inputs"].values()
-        if (name == "serving_default" or len(signatures) == 1) and any(None in entry["shape"][1:] for entry in inputs):
+        if (name == "serving_default" or len(signatures) == 1) and _may_differ(signature):
             return False
     return True
+
+
+def _may_differ(signature: Mapping[str, Any]) -> bool:
+    """Whether inputs of two requests may differ in more than their rows."""
+    return any(None in entry["shape"][1:] for entry in signature["inputs"].values())

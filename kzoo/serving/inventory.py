@@ -8,6 +8,7 @@ from typing import Any
 from kzoo.serving import bundle as bundles
 from kzoo.serving import policies
 from kzoo.serving.label_history import History, Move
+from kzoo.serving.placing import size_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,7 @@ def _entry(directory: Path, model: Any, version: int, on_disk: list[int], histor
     return Entry(
         model=model.name,
         version=version,
-        size=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
+        size=size_of(folder),
         placed=placed.isoformat(timespec="seconds"),
         policy=policies.policy_word(model),
         is_loaded=version in policies.loaded(model, on_disk),

@@ -12,8 +12,8 @@ from string import Template
 from kzoo import resources
 from kzoo.errors import UserError
 from kzoo.serving import bundle as bundles
-from kzoo.serving.launch import image, server_flags
-from kzoo.serving.placing import write_text
+from kzoo.serving.launch import container_flags, image
+from kzoo.serving.placing import size_of, write_text
 
 FOLDER = "kubernetes"
 GPU = "deployment-gpu.yaml"
@@ -60,13 +60,7 @@ def _filled(directory: Path, name: str, file: str) -> str:
     template = Template(resources.find("serving", "bundle", FOLDER, source).read_text(encoding="utf-8"))
     size = _size(directory)
     is_compiled = bundles.has_compiled(directory)
-    flags = server_flags(
-        "/config",
-        models_config=f"/bundle/{bundles.MODELS_CONFIG}",
-        rest_port=8501,
-        grpc_port=8500,
-        xla=is_compiled,
-    )
+    flags = container_flags(directory, configs="/config")
     if is_gpu:
         flags.append("--per_process_gpu_memory_fraction=0.9")
         flags += ["--xla_gpu_compilation_enabled=true"] if is_compiled else []
@@ -113,7 +107,7 @@ def _size(directory: Path) -> int:
     for model in bundles.read_models_config(directory).model_config_list.config:
         for version in bundles.versions(directory, model.name)[-1:]:
             folder = directory / bundles.MODELS / model.name / str(version)
-            total += sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+            total += size_of(folder)
     return total
 
 

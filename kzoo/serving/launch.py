@@ -240,6 +240,22 @@ def server_flags(
     return flags + (["--xla_cpu_compilation_enabled=true"] if xla else [])
 
 
+def container_flags(directory: Path, *, configs: str = "/bundle") -> list[str]:
+    """The flags inside a container that sees the bundle at /bundle.
+
+    Args:
+        directory: the bundle, here.
+        configs: the folder of batching.config and monitoring.config, as the container sees it.
+    """
+    return server_flags(
+        configs,
+        models_config=f"/bundle/{bundles.MODELS_CONFIG}",
+        rest_port=8501,
+        grpc_port=8500,
+        xla=bundles.has_compiled(directory),
+    )
+
+
 def _choose(runner: str) -> str:
     if runner not in RUNNERS:
         raise UserError(f"runner must be one of {', '.join(RUNNERS)}. Received {runner!r}.")
@@ -262,13 +278,7 @@ def _docker(
     directory: Path, name: str, *, host: str, rest_port: int, grpc_port: int, ssl_config: Path | None = None
 ) -> list[str]:
     """The command that runs the bundle's image, as its compose file does."""
-    flags = server_flags(
-        "/bundle",
-        models_config=f"/bundle/{bundles.MODELS_CONFIG}",
-        rest_port=8501,
-        grpc_port=8500,
-        xla=bundles.has_compiled(directory),
-    )
+    flags = container_flags(directory)
     interface = f"[{host}]" if ":" in host else host
     command = ["docker", "run", "--rm", "--init", f"--name={name}"]
     command += [f"--publish={interface}:{rest_port}:8501", f"--publish={interface}:{grpc_port}:8500"]

@@ -56,6 +56,11 @@ def _exchange(aside: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def size_of(folder: Path) -> int:
+    """Bytes of the files below a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
 def write_text(path: Path, text: str) -> None:
     """Replaces the file ``path`` by one that holds ``text`` (UTF-8); a reader sees the old one or the new one."""
     aside = path.parent / f".{path.name}{INCOMING}{uuid.uuid4().hex[:8]}"

@@ -18,6 +18,7 @@ PROVENANCE = "provenance.json"
 CARD = "card.md"
 AUDIT = "audit.json"
 WARMUP = "tf_serving_warmup_requests"  # the name that TensorFlow Serving looks for
+MOST_RECORDS = 1000  # more warm-up requests, and TensorFlow Serving refuses the model
 COMPILED = "_xla"  # signatures whose name ends so need a server that was started with its XLA flag
 INITIALIZER = "__saved_model_init_op"  # stands among the signatures, but no request reaches it
 

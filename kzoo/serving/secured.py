@@ -6,7 +6,7 @@ from string import Template
 from kzoo import resources
 from kzoo.serving import bundle as bundles
 from kzoo.serving import tls
-from kzoo.serving.launch import server_flags
+from kzoo.serving.launch import container_flags
 from kzoo.serving.placing import write_text
 
 COMPOSE = "compose.tls.yaml"
@@ -26,13 +26,7 @@ def secure(directory: Path | str, given: tls.Certificate) -> None:
     source = resources.find("serving", "bundle", FOLDER, PROXY)
     if not (directory / FOLDER / PROXY).exists():
         write_text(directory / FOLDER / PROXY, source.read_text(encoding="utf-8"))
-    flags = server_flags(
-        "/bundle",
-        models_config=f"/bundle/{bundles.MODELS_CONFIG}",
-        rest_port=8501,
-        grpc_port=8500,
-        xla=bundles.has_compiled(directory),
-    )
+    flags = container_flags(directory)
     template = resources.find("serving", "bundle", COMPOSE).read_text(encoding="utf-8")
     command = "\n".join(f"      - {flag}" for flag in flags)
     write_text(directory / COMPOSE, Template(template).substitute(command=command))

@@ -17,7 +17,6 @@ import tensorflow as tf
 
 from kzoo.serving import saved_model
 
-MOST_RECORDS = 1000  # more, and TensorFlow Serving refuses the model
 _SHORT = {"max_new_tokens": 2}  # a loop that ran twice is as warm as one that ran a hundred times
 _STEP = 8  # a decoding step reads all weights for one token: it takes as long as so many tokens of a prompt
 
@@ -78,8 +77,10 @@ def requests(task: Any, entries: Mapping[str, Any], plan: Plan) -> list[Request]
             if left >= 0 or is_needed:
                 inputs = _inputs(task, signature, texts[length], rows)
                 made.append(Request(signature=name, inputs=inputs, rows=rows, length=length))
-    if len(made) > MOST_RECORDS:
-        raise ValueError(f"A model may bring at most {MOST_RECORDS} warm-up requests. The plan makes {len(made)}.")
+    if len(made) > saved_model.MOST_RECORDS:
+        raise ValueError(
+            f"A model may bring at most {saved_model.MOST_RECORDS} warm-up requests. The plan makes {len(made)}."
+        )
     return made
 
 

@@ -15,9 +15,9 @@ from kzoo import metrics
 from kzoo.data.squad import checked_answers, listed_answers
 from kzoo.errors import UserError
 from kzoo.layers.linear import Linear
-from kzoo.models.heads import PredictionHead
 from kzoo.tasks.chunks import widened
 from kzoo.tasks.framing import dense
+from kzoo.tasks.published_head import hidden_layer, label_keys
 from kzoo.tasks.span_scores import HOPELESS, HideOthers, PlaceAccuracy, SpanLoss
 from kzoo.tasks.task import Signature, Task
 from kzoo.tasks.windows import windows
@@ -166,12 +166,8 @@ class Answer(Task):
         inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in names}
         choices = keras.Input((None,), dtype="int32", name="choices")
         x = backbone(inputs)["sequence_output"]
-        form = self.pretrained.head_for(self.name)
-        if form and form.hidden:
-            options = form.options(self.pretrained.config)
-            self.hidden = PredictionHead(
-                units=backbone.hidden_dim, activation=form.hidden, name="hidden", dtype="float32", **options
-            )
+        self.hidden = hidden_layer(self.pretrained, self.name)
+        if self.hidden is not None:
             x = self.hidden(x)
         self.head = Linear(2, name="head", dtype="float32")
         logits = HideOthers(name="hide_others", dtype="float32")(self.head(x), choices)
@@ -210,11 +206,8 @@ class Answer(Task):
         return super().options() | {name: getattr(self, name) for name in names}
 
     def published(self):
-        names = ("LABEL_0", "LABEL_1")  # transformers gives the head as many outputs as there are labels
-        return super().published() | {
-            "id2label": {str(number): name for number, name in enumerate(names)},
-            "label2id": {name: number for number, name in enumerate(names)},
-        }
+        # transformers gives the head as many outputs as there are labels
+        return super().published() | label_keys(("LABEL_0", "LABEL_1"))
 
     def example_inputs(self):
         return {

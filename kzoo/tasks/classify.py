@@ -11,7 +11,8 @@ from kzoo.errors import UserError
 from kzoo.tasks import tf_example
 from kzoo.tasks.class_weights import checked_weights, each_weight, weights_of_targets
 from kzoo.tasks.counting import CountedAccuracy, several_labels
-from kzoo.tasks.text_head import LastToken, TextHead, units_of_head
+from kzoo.tasks.published_head import label_keys, labels_of_head, units_of_head
+from kzoo.tasks.text_head import LastToken, TextHead
 
 __all__ = ["Classify", "LastToken", "PositiveWeights", "labels_of"]
 
@@ -179,11 +180,7 @@ class Classify(TextHead):
         return options | ({"class_weights": self.class_weights} if self.class_weights else {})
 
     def published(self):
-        return super().published() | {
-            "id2label": {str(number): label for number, label in enumerate(self.labels)},
-            "label2id": {label: number for number, label in enumerate(self.labels)},
-            "problem_type": SEVERAL if self.multi_label else ONE,
-        }
+        return super().published() | label_keys(self.labels) | {"problem_type": SEVERAL if self.multi_label else ONE}
 
 
 def labels_of(column: Iterable, *, separator: str | None = None) -> list[list[str]]:
@@ -213,17 +210,13 @@ def _several(value, separator: str) -> list[str]:
 
 
 def _published_labels(pretrained) -> list[str]:
-    number = units_of_head(pretrained)
+    number = units_of_head(pretrained, Classify.name)
     if not number:
         raise UserError(f"{pretrained.source} has no classifier of its own: name the classes in labels.")
-    names = pretrained.published.get("id2label") or {str(index): f"LABEL_{index}" for index in range(number)}
-    try:
-        names = [str(names[key]) for key in sorted(names, key=int)]
-    except (ValueError, TypeError, AttributeError):
-        names = []
-    if len(names) != number:
+    labels = labels_of_head(pretrained, Classify.name)
+    if not labels:
         raise UserError(f"id2label in config.json of {pretrained.source} must name the {number} classes of its head.")
-    return names
+    return labels
 
 
 def _text(value) -> str:

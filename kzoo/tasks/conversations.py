@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 
 from kzoo.data.documents import in_parallel
-from kzoo.data.exchanges import Exchanges
+from kzoo.data.exchanges import NO_ANSWER, Exchanges
 from kzoo.data.spans import edges_of
 from kzoo.errors import UserError
 from kzoo.tokenizers import Tokenizer, chat_template
 from kzoo.tokenizers.chat_template import ChatTemplate
 
-NO_ANSWER = "without an answer"
 TOO_LONG = "whose answers begin behind max_length"
 SPECIAL = "with a special token of the model written in a message"
 

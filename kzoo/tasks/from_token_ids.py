@@ -1,8 +1,10 @@
 """The signature ``from_token_ids``: a task's answers from tokens that were made elsewhere.
 
 For callers who keep a tokenizer of their own (many models behind one, or texts that were tokenized once). Its inputs
-are what the task's ``pack`` makes: ``token_ids`` and ``padding_mask`` int32 ``[B, T]`` and, where the model reads them,
-``segment_ids`` and others. Special tokens are the caller's to put; padding stands behind the tokens.
+are ``token_ids`` int32 ``[B, T]``, ``length`` int32 ``[B]`` (tokens of each row) and, where the model reads them,
+``segment_ids`` and others ``[B, T]``. Special tokens are the caller's to put. What stands behind a row's tokens is not
+read, so that a server may pad rows of several requests to one length with whatever it likes (TensorFlow Serving takes a
+request's first element), which a mask would not survive.
 """
 
 # B rows, T length
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 NAME = "from_token_ids"
 _MASK = "padding_mask"
+_LENGTH = "length"
 
 
 def signature(task: "Task") -> Signature:
@@ -27,7 +30,9 @@ def signature(task: "Task") -> Signature:
 
     def packed(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         tokens = task.tokenize(inputs)
-        return task.pack(tokens, tf.cast(tokens["token_ids"].bounding_shape(1), tf.int32))
+        features = task.pack(tokens, tf.cast(tokens["token_ids"].bounding_shape(1), tf.int32))
+        length = tf.reduce_sum(features.pop(_MASK), axis=1)
+        return {"token_ids": features.pop("token_ids"), _LENGTH: length, **features}
 
     specs = {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in task.inputs.items()}
     pack = tf.function(packed, input_signature=[specs], autograph=False)
@@ -38,27 +43,29 @@ def signature(task: "Task") -> Signature:
         return {name: value.numpy() for name, value in outputs.items()}
 
     def answer(**features: tf.Tensor) -> dict[str, tf.Tensor]:
-        return task.answer_tokens(_rows(features, task.most_tokens), tf.shape(features[_MASK])[1])
+        rows = _rows(features, task.most_tokens)
+        return task.answer_tokens(rows, tf.shape(features["token_ids"])[1])
 
-    inputs = {name: tf.TensorSpec([None, None], spec.dtype, name=name) for name, spec in made.items()}
+    inputs = {
+        name: tf.TensorSpec([None] if name == _LENGTH else [None, None], spec.dtype, name=name)
+        for name, spec in made.items()
+    }
     return Signature(answer, inputs, request=request)
 
 
 def _rows(features: Mapping[str, tf.Tensor], most: int) -> dict[str, tf.Tensor | tf.RaggedTensor]:
     """As ``Task.tokenize`` gives them: ragged rows without their padding."""
-    mask = features[_MASK]
-    lengths = tf.reduce_sum(mask, axis=1)  # [B]
-    is_prefix = tf.reduce_all(mask == tf.sequence_mask(lengths, tf.shape(mask)[1], mask.dtype))
+    lengths = features[_LENGTH]  # [B]
+    width = tf.shape(features["token_ids"])[1]
     fits = tf.reduce_all((lengths >= 1) & (lengths <= most))
+    are_there = tf.reduce_all(lengths <= width)
     checks = [
-        tf.debugging.Assert(is_prefix, ["padding_mask must be 1 for the tokens of a row, then 0"]),
-        tf.debugging.Assert(fits, [f"a row must have 1 to {most} tokens. Received", lengths]),
+        tf.debugging.Assert(fits, [f"length must lie between 1 and {most}, the tokens that fit. Received", lengths]),
+        tf.debugging.Assert(are_there, ["length must not exceed the width of token_ids", width, ". Received", lengths]),
     ]
     with tf.control_dependencies(checks):
-        lengths = tf.identity(lengths)
+        lengths = tf.cast(lengths, tf.int64)
     ragged = {
-        name: tf.RaggedTensor.from_tensor(value, lengths=tf.cast(lengths, tf.int64))
-        for name, value in features.items()
-        if name != _MASK
+        name: tf.RaggedTensor.from_tensor(value, lengths=lengths) for name, value in features.items() if name != _LENGTH
     }
     return ragged | {"row": tf.range(tf.size(lengths))}

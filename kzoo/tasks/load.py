@@ -89,13 +89,15 @@ def load_task(directory, *, dtype=None) -> Task:
 
 def _kind_of(name: str, pretrained: Pretrained, directory: Path) -> str:
     """The task, where a class of ``transformers`` stands for two: classification and regression."""
-    from kzoo.tasks.text_head import is_regressor, units_of_head
+    from kzoo.tasks.published_head import units_of_head
+    from kzoo.tasks.text_head import is_regressor
 
     if name != "classify" or not is_regressor(pretrained):
         return name
-    if units_of_head(pretrained) > 1:
+    units = units_of_head(pretrained, name)
+    if units > 1:
         raise UserError(
-            f"A regressor must give one number for a text. That in {directory} gives {units_of_head(pretrained)}. "
+            f"A regressor must give one number for a text. That in {directory} gives {units}. "
             "Load it with kzoo.load and choose a task."
         )
     return "regress"

@@ -7,11 +7,9 @@ import tensorflow as tf
 
 from kzoo.data.documents import pieces
 from kzoo.data.examples import Examples
-from kzoo.data.exchanges import Exchanges
+from kzoo.data.exchanges import NO_ANSWER, Exchanges
 from kzoo.data.spans import edges_of
 from kzoo.errors import UserError
-
-NO_ANSWER = "without an answer"
 
 
 def read_pairs(task: Any, examples: Examples) -> Exchanges:

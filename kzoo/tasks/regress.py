@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from kzoo.errors import UserError
 from kzoo.tasks import tf_example
+from kzoo.tasks.published_head import label_keys
 from kzoo.tasks.text_head import TextHead
 
 # B texts or pairs
@@ -69,11 +70,7 @@ class Regress(TextHead):
         return [keras.metrics.MeanAbsoluteError(name="absolute_error")]
 
     def published(self):
-        return super().published() | {
-            "id2label": {"0": "LABEL_0"},
-            "label2id": {"LABEL_0": 0},
-            "problem_type": "regression",
-        }
+        return super().published() | label_keys(("LABEL_0",)) | {"problem_type": "regression"}
 
 
 def numbers_of(column) -> np.ndarray:

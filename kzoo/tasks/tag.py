@@ -12,12 +12,12 @@ from kzoo.data import tags
 from kzoo.data.entities import entities_of
 from kzoo.errors import UserError
 from kzoo.layers.linear import Linear
-from kzoo.models.heads import PredictionHead
 from kzoo.tasks.chunks import widened
 from kzoo.tasks.class_weights import checked_weights, weights_of_targets
 from kzoo.tasks.counting import CountedAccuracy
 from kzoo.tasks.entity_f1 import EntityF1
 from kzoo.tasks.framing import fill_empty, frame, start_id
+from kzoo.tasks.published_head import hidden_layer, label_keys, labels_of_head
 from kzoo.tasks.task import Signature, Task
 from kzoo.tasks.windows import merged, spread, windows
 from kzoo.tasks.words import WordMarks, Words, align, words
@@ -90,7 +90,7 @@ class Tag(Task):
             raise UserError(f"scheme must be one of {', '.join(tags.SCHEMES)}. Received {scheme!r}.")
         if aggregation not in AGGREGATIONS:
             raise UserError(f"aggregation must be one of {', '.join(AGGREGATIONS)}. Received {aggregation!r}.")
-        published = published_labels(pretrained)
+        published = labels_of_head(pretrained, self.name)
         given = published if labels is None else [str(label) for label in labels]
         self.labels = _checked(given if given == published else _classes(given, scheme), pretrained.source)
         self.types = list(dict.fromkeys(kind for _, kind in map(tags.parse, self.labels) if kind))
@@ -116,12 +116,8 @@ class Tag(Task):
         """A model from ``token_ids`` and ``padding_mask`` to float32 logits ``[W, T, C]``."""
         inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in ("token_ids", "padding_mask")}
         x = backbone(inputs)["sequence_output"]
-        form = self.pretrained.head_for(self.name)
-        if form and form.hidden:
-            options = form.options(self.pretrained.config)
-            self.hidden = PredictionHead(
-                units=backbone.hidden_dim, activation=form.hidden, name="hidden", dtype="float32", **options
-            )
+        self.hidden = hidden_layer(self.pretrained, self.name)
+        if self.hidden is not None:
             x = self.hidden(x)
         x = keras.layers.Dropout(self.dropout, name="head_dropout")(x)
         self.head = Linear(len(self.labels), name="head", dtype="float32")
@@ -344,10 +340,7 @@ class Tag(Task):
         return options | {"dropout": self.dropout}
 
     def published(self):
-        return super().published() | {
-            "id2label": {str(number): label for number, label in enumerate(self.labels)},
-            "label2id": {label: number for number, label in enumerate(self.labels)},
-        }
+        return super().published() | label_keys(self.labels)
 
     def example_inputs(self):
         return {"text": ["Ada Lovelace and Charles Babbage met in London in 1833."]}
@@ -358,17 +351,6 @@ def listed(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
     names = [name for name in answer if name != "count"]
     columns = [answer[name][: answer["count"]] for name in names]
     return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
-
-
-def published_labels(pretrained) -> list[str]:
-    """The classes of the checkpoint's own head; none where it has no such head."""
-    number = next((tensor.shape[0] for tensor in reversed(pretrained.head_tensors(Tag.name).values())), 0)
-    names = pretrained.published.get("id2label") or {str(index): f"LABEL_{index}" for index in range(number)}
-    try:
-        labels = [str(names[key]) for key in sorted(names, key=int)]
-    except (ValueError, TypeError, AttributeError):
-        labels = []
-    return labels if len(labels) == number else []
 
 
 def _classes(labels: Sequence[str], scheme: str) -> list[str]:

@@ -5,9 +5,9 @@ import tensorflow as tf
 
 from kzoo.errors import UserError
 from kzoo.layers.linear import Linear
-from kzoo.models.heads import PredictionHead
 from kzoo.tasks.embed import Pooling
 from kzoo.tasks.framing import TRUNCATIONS, frame_pair, frame_text
+from kzoo.tasks.published_head import hidden_layer, units_of_head
 from kzoo.tasks.task import Task
 
 # B texts or pairs, T length, D width, U units
@@ -58,7 +58,7 @@ class TextHead(Task):
             }
         form = pretrained.head_for(self.name)
         super().__init__(pretrained.with_pooler() if form and form.pooled else pretrained, max_length=max_length)
-        if units_of_head(pretrained) == units:
+        if units_of_head(pretrained, "classify") == units:
             self.import_head()
 
     def build(self, backbone):
@@ -77,11 +77,8 @@ class TextHead(Task):
             )
         else:
             x = outputs["sequence_output"][:, 0]
-        if form and form.hidden:
-            options = form.options(self.pretrained.config)
-            self.hidden = PredictionHead(
-                units=backbone.hidden_dim, activation=form.hidden, name="hidden", dtype="float32", **options
-            )
+        self.hidden = hidden_layer(self.pretrained, self.name)
+        if self.hidden is not None:
             x = self.hidden(keras.layers.Dropout(self.dropout, name="hidden_dropout")(x))
         x = keras.layers.Dropout(self.dropout, name="head_dropout")(x)
         use_bias = not self.pretrained.is_decoder  # as transformers stores the two
@@ -114,13 +111,7 @@ class TextHead(Task):
         return keys
 
 
-def units_of_head(pretrained) -> int:
-    """How many numbers the checkpoint's own head gives for a text; 0 where it has none."""
-    tensors = pretrained.head_tensors("classify")
-    return next((tensor.shape[0] for tensor in reversed(tensors.values())), 0)
-
-
 def is_regressor(pretrained) -> bool:
     """Whether the checkpoint's own head is one of regression, by the rule of ``transformers``."""
     kind = pretrained.published.get("problem_type")
-    return kind == "regression" or (kind is None and units_of_head(pretrained) == 1)
+    return kind == "regression" or (kind is None and units_of_head(pretrained, "classify") == 1)

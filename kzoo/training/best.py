@@ -1,15 +1,13 @@
 """The best weights of a run, by a measure of its validation, kept beside the last checkpoints."""
 
 import math
-import re
 import shutil
 from typing import Any
 
 from kzoo.errors import UserError
+from kzoo.training.better import less_is_better
 from kzoo.training.checkpoint import Checkpoints
 from kzoo.training.progress import Progress
-
-LESS_IS_BETTER = re.compile(r"loss|perplexity|error|mae|mse")
 
 
 class Best:
@@ -51,7 +49,7 @@ class Best:
     def consider(self, results: dict[str, Any]) -> None:
         """Keeps the weights as they are now when these results are the best so far."""
         value = self.checkpoints.team.from_chief(results[self.measure.removeprefix("val_")])  # all decide alike
-        sign = -1 if LESS_IS_BETTER.search(self.measure) else 1
+        sign = -1 if less_is_better(self.measure) else 1
         if not math.isfinite(value) or (self.record is not None and sign * value <= sign * self.record["value"]):
             return
         self.record = {

@@ -3,14 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-import keras
-
 from kzoo.data.batching import Batches
 from kzoo.data.token_folder import as_examples
 from kzoo.errors import UserError
 from kzoo.metrics import perplexity
 from kzoo.metrics.accuracy import from_share
 from kzoo.training.feeding import fed
+from kzoo.training.periodic import Periodic
 from kzoo.training.step import TrainingModel
 
 
@@ -74,7 +73,7 @@ def measures(model: TrainingModel, task) -> list[str]:
     return names + list(getattr(task, "answer_measures", None) or ())
 
 
-class Validation(keras.callbacks.Callback):
+class Validation(Periodic):
     """Measures at the end of each epoch and every so many steps; adds ``val_...`` to the epoch's logs.
 
     Args:
@@ -100,39 +99,29 @@ class Validation(keras.callbacks.Callback):
         pictures=None,
         on_measured: Callable[[dict[str, Any]], None] = lambda results: None,
     ):
-        super().__init__()
+        super().__init__(progress, every=every)
         self.task = task
         self.batches = batches
         self.examples = examples
-        self.progress = progress
-        self.every = every
         self.curves = curves
         self.pictures = pictures
         self.on_measured = on_measured
         self.results: dict[str, Any] = {}
-        self._measured_at = -1
-
-    def on_train_batch_end(self, batch, logs=None):
-        """Measures where it is due."""
-        if self.every and self.progress.total % self.every == 0:
-            self.measure()
 
     def on_epoch_end(self, epoch, logs=None):
         """Measures and adds the results to the logs of the callbacks that follow."""
-        if self._measured_at != self.progress.total:
-            self.measure()
+        super().on_epoch_end(epoch, logs)
         numbers = {name: value for name, value in self.results.items() if isinstance(value, float)}
         if logs is not None:
             logs.update({f"val_{name}": value for name, value in numbers.items()})
 
-    def measure(self) -> None:
+    def act(self) -> None:
         """Measures now."""
         if self.pictures is not None:
             self.pictures.begin()
         with self.model.averaged():
             self.results = measure(self.model, self.task, self.batches, examples=self.examples)
             self.on_measured(self.results)
-        self._measured_at = self.progress.total
         if self.curves is not None:
             numbers = {name: value for name, value in self.results.items() if isinstance(value, float)}
             self.curves.write("validation", numbers, self.progress.total)

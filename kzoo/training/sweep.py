@@ -18,6 +18,7 @@ from typing import Any
 
 from kzoo.errors import UserError
 from kzoo.exit_codes import INTERRUPTED, TERMINATED
+from kzoo.training.better import less_is_better
 from kzoo.training.config import RunConfig
 from kzoo.training.config_file import parse_yaml, read_config, to_yaml
 from kzoo.training.interrupt import Interrupted, StopRequest
@@ -26,7 +27,6 @@ from kzoo.training.run_folder import RunFolder, write_text
 SUMMARY = "sweep.json"
 MOST = 1000  # runs
 LONGEST = 100  # characters of a folder's name
-LESS_IS_BETTER = re.compile(r"loss|perplexity|error|mae|mse")
 FORBIDDEN = ("output", "logging")
 
 
@@ -163,7 +163,7 @@ def sweep(
 
 def ranked(trials: Sequence[Trial], metric: str) -> list[Trial]:
     """The best first: the least of losses, errors and perplexities, the greatest of all else; then those without."""
-    sign = 1 if LESS_IS_BETTER.search(metric) else -1
+    sign = 1 if less_is_better(metric) else -1
 
     def place(trial: Trial) -> tuple[bool, float]:
         value = trial.metrics.get(metric)

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import kzoo
-from kzoo.serving import saved_model, signatures
+from kzoo.serving import batching, protos, saved_model, signatures
 from kzoo.serving.export import export
 from kzoo.tasks import tf_example
 from tests import tiny
@@ -25,8 +25,14 @@ def named(answers):
 def by_token_ids(task, rows, padding=0):
     """The features of rows, and what the signature answers to them; not exported, which test_oldest_tensorflow does."""
     signature = task.token_signatures()["from_token_ids"]
-    features = {key: tf.pad(value, [[0, 0], [0, padding]]) for key, value in signature.tensors(rows).items()}
-    return features, named(signatures.trace("from_token_ids", signature)(**features))
+    features = {
+        key: value if key == "length" else tf.pad(value, [[0, 0], [0, padding]])
+        for key, value in signature.tensors(rows).items()
+    }
+    found = named(signatures.trace("from_token_ids", signature)(**features))
+    length = features.pop("length")
+    mask = tf.sequence_mask(length, tf.shape(features["token_ids"])[1], tf.int32)
+    return features | {"padding_mask": mask}, found
 
 
 def test_a_classifier_of_pairs_by_examples_and_by_token_ids(tmp_path):
@@ -39,7 +45,7 @@ def test_a_classifier_of_pairs_by_examples_and_by_token_ids(tmp_path):
     np.testing.assert_allclose(by_examples["scores"], plain["scores"], atol=1e-6)
     assert by_examples["classes"].tolist() == plain["classes"].tolist()
     signature = task.token_signatures()["from_token_ids"]
-    assert set(signature.inputs) == {"token_ids", "padding_mask", "segment_ids"}
+    assert set(signature.inputs) == {"token_ids", "length", "segment_ids"}
     by_ids = named(loaded.signatures["from_token_ids"](**signature.tensors(rows)))
     assert by_ids["label"].tolist() == plain["label"].tolist()
     np.testing.assert_allclose(by_ids["scores"], plain["scores"], atol=1e-6)
@@ -65,23 +71,28 @@ def test_padding_does_not_change_an_embedding(embedder):
     task, path, loaded = embedder
     plain = loaded.signatures["serving_default"](text=tf.constant(TEXTS))["embedding"]
     tensors = task.token_signatures()["from_token_ids"].tensors({"text": TEXTS})
-    wider = {key: tf.pad(value, [[0, 0], [0, 5]]) for key, value in tensors.items()}
+    wider = tensors | {"token_ids": tf.pad(tensors["token_ids"], [[0, 0], [0, 5]], constant_values=2)}
     np.testing.assert_allclose(loaded.signatures["from_token_ids"](**wider)["embedding"], plain, atol=1e-6)
     example = saved_model.description(path)["examples"]["from_token_ids"]["inputs"]
-    assert set(example) == {"token_ids", "padding_mask"} and isinstance(example["token_ids"][0][0], int)
+    assert set(example) == {"token_ids", "length"} and isinstance(example["token_ids"][0][0], int)
 
 
 @pytest.mark.parametrize(
-    ("mask", "message"),
+    ("length", "message"),
     [
-        ([[0, 1, 1]], "must be 1 for the tokens of a row, then 0"),
-        ([[0, 0, 0]], "a row must have 1 to 32 tokens"),
-        ([[1] * 33], "a row must have 1 to 32 tokens"),
+        (0, "length must lie between 1 and 32"),
+        (33, "length must lie between 1 and 32"),
+        (31, "length must not exceed the width of token_ids"),
     ],
 )
-def test_a_mask_that_means_nothing_is_refused(embedder, mask, message):
+def test_a_length_that_means_nothing_is_refused(embedder, length, message):
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
-        embedder[-1].signatures["from_token_ids"](token_ids=tf.ones_like(mask), padding_mask=tf.constant(mask))
+        embedder[-1].signatures["from_token_ids"](token_ids=tf.ones([1, 30], tf.int32), length=tf.constant([length]))
+
+
+def test_requests_of_token_ids_of_different_lengths_may_share_a_batch(embedder):
+    parameters = protos.read(embedder[1] / batching.FILE, protos.BatchingParameters)
+    assert parameters.pad_variable_length_inputs
 
 
 def test_a_tagger_gives_probabilities_of_each_token():

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from kzoo.data.preparing.config import Redaction
 from kzoo.data.preparing.extras import needed
+from kzoo.errors import UserError
 
 _LOGIN = re.compile(r"(?<=://)[^\s/@:<>\"']+(?::[^\s/@<>\"']*)?(?=@[^\s/@])")
 _EMAIL = re.compile(
@@ -94,8 +95,6 @@ class Redactor:
     def _phones(self, region: str | None):
         phonenumbers = needed("phonenumbers", "Finding phone numbers (redact.kinds)")
         if region is not None and region not in phonenumbers.SUPPORTED_REGIONS:
-            from kzoo.errors import UserError
-
             raise UserError(f"redact.phone_region is a country's code, such as US or DE. Received {region!r}.")
         least = re.compile(r"\d(?:\D{0,4}\d){6}" if region else r"[+＋]")
 

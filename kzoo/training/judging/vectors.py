@@ -6,6 +6,7 @@ from kzoo import metrics
 from kzoo.errors import UserError
 from kzoo.metrics import plots
 from kzoo.metrics.report import Plot, Table
+from kzoo.tasks.regress import numbers_of
 from kzoo.training.judging.judgement import MISTAKES, Judgement, figures_of
 
 COLUMNS = ["text", "text_pair", "label"]
@@ -13,8 +14,6 @@ COLUMNS = ["text", "text_pair", "label"]
 
 def judge_vectors(task, examples, batch_size) -> Judgement:
     """Correlations of cosines with what people said; the largest differences in rank."""
-    from kzoo.tasks.regress import numbers_of
-
     for name in COLUMNS:
         if name not in examples:
             raise UserError(

@@ -2,12 +2,12 @@
 
 import re
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from kzoo.data.batching import Batches
 from kzoo.training.config import GuessesConfig
+from kzoo.training.periodic import Periodic
 from kzoo.training.progress import Progress
 from kzoo.training.watching.curves import Curves
 
@@ -16,7 +16,7 @@ from kzoo.training.watching.curves import Curves
 TAG = "guesses"
 
 
-class Guesses(keras.callbacks.Callback):
+class Guesses(Periodic):
     """Writes texts with masked places, the likeliest words for each, and the right ones.
 
     The texts are rows of the validation, the same ones with the same masks each time.
@@ -30,28 +30,16 @@ class Guesses(keras.callbacks.Callback):
     """
 
     def __init__(self, task, batches: Batches, config: GuessesConfig, progress: Progress, curves: Curves):
-        super().__init__()
+        super().__init__(progress, every=config.every)
         self.task = task
         self.batches = batches
         self.config = config
-        self.progress = progress
         self.curves = curves
         self.texts: list[str] = []
-        self._written_at = -1
         self._rows: tuple | None = None
 
-    def on_train_batch_end(self, batch, logs=None):
-        """Writes where it is due."""
-        if self.config.every and self.progress.total % self.config.every == 0:
-            self._write()
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Writes at the end of an epoch."""
-        if self._written_at != self.progress.total:
-            self._write()
-
-    def _write(self) -> None:
-        self._written_at = self.progress.total
+    def act(self) -> None:
+        """Writes now."""
         self.texts = self.guess()
         self.curves.write_texts(TAG, self.texts, self.progress.total)
         self.curves.resume_clock()

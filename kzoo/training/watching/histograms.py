@@ -1,15 +1,15 @@
 """How the weights are spread, while they are learned."""
 
-import keras
 import numpy as np
 
+from kzoo.training.periodic import Periodic
 from kzoo.training.progress import Progress
 from kzoo.training.watching.curves import Curves
 
 TAG = "weights/"
 
 
-class Histograms(keras.callbacks.Callback):
+class Histograms(Periodic):
     """Writes a histogram of each weight that learns, at the end of each epoch and every so many steps.
 
     Reads all of them from the device: seconds for a large model.
@@ -21,24 +21,11 @@ class Histograms(keras.callbacks.Callback):
     """
 
     def __init__(self, progress: Progress, curves: Curves, *, every: int | None = None):
-        super().__init__()
-        self.progress = progress
+        super().__init__(progress, every=every)
         self.curves = curves
-        self.every = every
-        self._written_at = -1
 
-    def on_train_batch_end(self, batch, logs=None):
-        """Writes where it is due."""
-        if self.every and self.progress.total % self.every == 0:
-            self._write()
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Writes at the end of an epoch."""
-        if self._written_at != self.progress.total:
-            self._write()
-
-    def _write(self) -> None:
-        self._written_at = self.progress.total
+    def act(self) -> None:
+        """Writes now."""
         values = {f"{TAG}{weight.path}": np.asarray(weight) for weight in self.model.inner.trainable_weights}
         self.curves.write_histograms(values, self.progress.total)
         self.curves.resume_clock()

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable
 
-import keras
-
 from kzoo.training.config import SamplesConfig
+from kzoo.training.periodic import Periodic
 from kzoo.training.progress import Progress
 from kzoo.training.watching.curves import Curves
 
 
-class Samples(keras.callbacks.Callback):
+class Samples(Periodic):
     """Continues prompts at the end of each epoch and every so many steps.
 
     Args:
@@ -29,27 +28,15 @@ class Samples(keras.callbacks.Callback):
         curves: Curves | None = None,
         say: Callable | None = None,
     ):
-        super().__init__()
+        super().__init__(progress, every=config.every)
         self.task = task
         self.config = config
-        self.progress = progress
         self.curves = curves
         self.say = say
         self.texts: list[str] = []
-        self._written_at = -1
 
-    def on_train_batch_end(self, batch, logs=None):
-        """Writes where it is due."""
-        if self.config.every and self.progress.total % self.config.every == 0:
-            self._write()
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Writes at the end of an epoch."""
-        if self._written_at != self.progress.total:
-            self._write()
-
-    def _write(self):
-        self._written_at = self.progress.total
+    def act(self) -> None:
+        """Writes now."""
         self.texts = self.task.generate(self.config.prompts, **self.config.options)
         if self.curves is not None:
             shown = [_markdown(prompt, text) for prompt, text in zip(self.config.prompts, self.texts, strict=True)]
