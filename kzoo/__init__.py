@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from kzoo.tasks.answer import Answer
     from kzoo.tasks.classify import Classify
     from kzoo.tasks.embed import Embed
+    from kzoo.tasks.few_shot import FewShot
     from kzoo.tasks.fill_mask import FillMask
     from kzoo.tasks.generate import Generate
     from kzoo.tasks.load import load, load_task
@@ -44,6 +45,7 @@ _HOMES = {
     "Answer": "kzoo.tasks.answer",
     "Classify": "kzoo.tasks.classify",
     "Embed": "kzoo.tasks.embed",
+    "FewShot": "kzoo.tasks.few_shot",
     "FillMask": "kzoo.tasks.fill_mask",
     "Generate": "kzoo.tasks.generate",
     "Pretrain": "kzoo.tasks.pretrain",
@@ -83,6 +85,7 @@ __all__ = [
     "Answer",
     "Classify",
     "Embed",
+    "FewShot",
     "FillMask",
     "Generate",
     "Pretrain",

@@ -139,12 +139,12 @@ def _captured(task: Any, functions: list[Any]) -> Exported:
         if any(id(component.handle) in handles for component in getattr(value, "values", (value,))):
             path = variable.path if variable.path not in weights else f"{variable.path}_{len(weights)}"
             weights[path] = value
-    return Exported(weights, _resources(task.tokenizer, handles))
+    return Exported(weights, _resources(task.tokenizers, handles))
 
 
-def _resources(root: Any, handles: set[int]) -> list[Any]:
-    """Objects below ``root`` that own a captured resource: lookup tables, SentencePiece models."""
-    waiting, seen, found = [root], set(), []
+def _resources(roots: list[Any], handles: set[int]) -> list[Any]:
+    """Objects below ``roots`` that own a captured resource: lookup tables, SentencePiece models."""
+    waiting, seen, found = list(roots), set(), []
     while waiting:
         one = waiting.pop()
         if id(one) in seen:

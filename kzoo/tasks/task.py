@@ -85,6 +85,11 @@ class Task:
         """The backbone's tokenizer."""
         return self.pretrained.tokenizer
 
+    @property
+    def tokenizers(self) -> list:
+        """All tokenizers that answers need; an export has their tables."""
+        return [self.tokenizer]
+
     # -- what a task says ------------------------------------------------------------------------------------------
 
     def tokenize(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor | tf.RaggedTensor]:
@@ -161,6 +166,15 @@ class Task:
     def options(self) -> dict[str, Any]:
         """The arguments that make this task again from its backbone."""
         return {"max_length": self.max_length}
+
+    def description(self) -> dict[str, Any]:
+        """The options as ``kzoo.json`` keeps them; see ``restored``."""
+        return self.options()
+
+    @classmethod
+    def restored(cls, pretrained: Pretrained, options: Mapping[str, Any], directory: Path) -> "Task":
+        """The task of what ``description`` said and ``save`` wrote into the directory."""
+        return cls(pretrained, **options)
 
     def published(self) -> dict[str, Any]:
         """Keys that the task adds to ``config.json``."""
@@ -309,7 +323,7 @@ class Task:
 
     def write_description(self, directory: Path) -> None:
         """Writes ``kzoo.json``, which holds the task's options."""
-        description = {"kzoo": __version__, "task": self.name, "options": self.options()}
+        description = {"kzoo": __version__, "task": self.name, "options": self.description()}
         text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
         write_text(directory / DESCRIPTION, text)
 
