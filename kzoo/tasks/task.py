@@ -5,7 +5,7 @@ pipeline that trains, and inside the SavedModel that serves.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,9 @@ class Task:
     """Whether ``rows`` are filled up to ``max_length``, so that batches need no other length."""
     packs_rows = False
     """The same of the rows that it makes of ``exchanges``."""
+
+    keeps_examples_whole = False
+    """Whether the rows of an example learn from each other: as many for each, and never in two batches or devices."""
 
     def __init__(self, pretrained: Pretrained, *, max_length: int | None = None):
         self.pretrained = pretrained
@@ -239,13 +242,30 @@ class Task:
             texts: a text, a list of texts, or a dict of lists for a task with several inputs.
             batch_size: texts at once; they are sorted by length first, the answers come in the order given.
         """
+        return self._in_batches(self._traced(), self._columns(texts), batch_size)
+
+    def predict_arrays(
+        self, texts: str | Sequence[str] | Mapping[str, Sequence], *, batch_size: int = 32
+    ) -> dict[str, np.ndarray]:
+        """As ``predict``, for answers whose rows have the same shape for every text: an array ``[B, ...]`` an output."""
+        found: dict[str, np.ndarray] = {}
+        columns = self._columns(texts)
+        for rows, arrays in self._answered(self._traced(), columns, batch_size):
+            for name, array in arrays.items():
+                if name not in found:
+                    found[name] = np.zeros([len(next(iter(columns.values()))), *array.shape[1:]], array.dtype)
+                found[name][rows] = array
+        return found
+
+    def _traced(self) -> Callable:
+        """The plain answer as a graph."""
         if self._answer is None:
             signature = next(iter(self.signatures().values()))
             specs = {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in signature.inputs.items()}
             self._answer = tf.function(
                 lambda inputs: signature.function(**inputs), input_signature=[specs], autograph=False
             )
-        return self._in_batches(self._answer, self._columns(texts), batch_size)
+        return self._answer
 
     def _columns(self, texts) -> dict[str, np.ndarray]:
         """The inputs by name, each an array of UTF-8 bytes; half of a surrogate pair becomes a question mark."""
@@ -263,16 +283,22 @@ class Task:
         return {name: np.array(values, dtype=object) for name, values in columns.items()}
 
     def _in_batches(self, function, columns: dict[str, np.ndarray], batch_size: int) -> list[dict]:
-        lengths = [sum(map(len, texts)) for texts in zip(*columns.values(), strict=True)]
-        order = np.argsort(lengths, kind="stable")
-        answers: list[dict] = [{}] * len(order)
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            outputs = function({name: tf.constant(values[rows].tolist()) for name, values in columns.items()})
-            arrays = {name: tensor.numpy() for name, tensor in outputs.items()}
+        answers: list[dict] = [{}] * len(next(iter(columns.values())))
+        for rows, arrays in self._answered(function, columns, batch_size):
             for position, row in enumerate(rows):
                 answers[row] = {name: _python(array[position]) for name, array in arrays.items()}
         return answers
+
+    def _answered(
+        self, function, columns: dict[str, np.ndarray], batch_size: int
+    ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+        """Numbers of texts of like length, and the answers to them."""
+        lengths = [sum(map(len, texts)) for texts in zip(*columns.values(), strict=True)]
+        order = np.argsort(lengths, kind="stable")
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            outputs = function({name: tf.constant(values[rows].tolist()) for name, values in columns.items()})
+            yield rows, {name: tensor.numpy() for name, tensor in outputs.items()}
 
     def forget_traces(self) -> None:
         """Lets what ``predict`` calls be traced anew, after the model's layers have changed."""
