@@ -104,7 +104,9 @@ def decode(
         log_probabilities=tf.zeros([slots, num_rows]),
         ended=tf.zeros([num_rows], tf.bool),
     )
-    memory = controlling.begin(controls, prompt_ids, prompt_lengths, decoder.vocabulary_size)
+    memory = controlling.begin(
+        controls, prompt_ids, prompt_lengths, decoder.vocabulary_size, fixed_shapes=room is not None
+    )
     first = take(reading.logits, tf.constant(0), controls.max_new_tokens <= 0, written, memory)
     _, _, _, written, _, _ = tf.while_loop(
         lambda step, token, done, *_: (step < limit) & ~tf.reduce_all(done),

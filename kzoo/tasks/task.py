@@ -20,7 +20,7 @@ from kzoo.checkpoints.pretrained import Pretrained
 from kzoo.checkpoints.replacing import write_text
 from kzoo.errors import UserError
 from kzoo.models import lora
-from kzoo.tasks import from_token_ids
+from kzoo.tasks import compiled, from_token_ids
 from kzoo.tasks.chunks import by_length
 from kzoo.tasks.framing import dense
 from kzoo.tasks.signature import Signature
@@ -63,6 +63,8 @@ class Task:
     packs_rows = False
     """The same of the rows that it makes of ``exchanges``."""
 
+    can_be_compiled = False
+    """Whether the plain answer is made of ``logits`` alone, so that the model beneath may be a compiled one."""
     keeps_examples_whole = False
     """Whether the rows of an example learn from each other: as many for each, and never in two batches or devices."""
 
@@ -225,6 +227,14 @@ class Task:
     def token_signatures(self) -> dict[str, Signature]:
         """The entries for those who bring token ids of their own; an export has them when it is asked to."""
         return {from_token_ids.NAME: from_token_ids.signature(self)}
+
+    def compiled_signatures(self) -> dict[str, Signature]:
+        """The entries that XLA compiles; an export has them when it is asked to. See ``kzoo.tasks.compiled``."""
+        return compiled.signatures(self)
+
+    def explain_signatures(self, **options: Any) -> dict[str, Signature]:
+        """The entries that explain answers; an export has them when it is asked to. See ``kzoo.tasks.explain``."""
+        raise UserError(f"Only the tasks classify and regress explain their answers. This one is {self.name}.")
 
     @property
     def most_tokens(self) -> int:
