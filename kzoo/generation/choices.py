@@ -88,7 +88,9 @@ class ChoiceScorer:
         self.content_free_length = len(content_free)
         ids: list[int] = []
         place: list[tuple[int, int, int]] = []  # branch, choice, tokens of the branch before it
-        sources, targets, owners = [], [], []  # -1: the prompt's last token
+        sources: list[int] = []  # -1: the prompt's last token
+        targets: list[int] = []
+        owners: list[int] = []
         for branch, text in enumerate([(), content_free] if content_free else [()]):
             last = len(ids) + len(text) - 1 if branch else -1
             ids += text

@@ -11,6 +11,7 @@ from kzoo.metrics.interval import wilson_interval
 from kzoo.metrics.overlap import Overlap, bleu, chrf, chrf_of_each, rouge
 from kzoo.metrics.perplexity import perplexity
 from kzoo.metrics.retrieval import ranks_of_pairs, recall_at, reciprocal_rank
+from kzoo.metrics.selective import RiskCoverage, risk_coverage
 from kzoo.metrics.squad import Threshold, answer_exact, answer_f1, best_threshold, normalized_answer
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Calibration",
     "Overlap",
     "PrecisionRecall",
+    "RiskCoverage",
     "Threshold",
     "absolute_error",
     "accuracy",
@@ -46,6 +48,7 @@ __all__ = [
     "ranks_of_pairs",
     "recall_at",
     "reciprocal_rank",
+    "risk_coverage",
     "root_squared_error",
     "rouge",
     "self_bleu",

@@ -19,6 +19,7 @@ from kzoo.generation.choices import ChoiceScorer, Rows, Scores, Shared, read_sha
 from kzoo.layers.cache import Cache
 from kzoo.models.gpt import LanguageModel
 from kzoo.tasks import tf_example
+from kzoo.tasks.abstention import check_abstention, chosen_label
 from kzoo.tasks.chat import PLAIN
 from kzoo.tasks.chunks import by_length
 from kzoo.tasks.demonstrations import TokenOverlap, diverse, drawn, most_alike, vectors_of
@@ -80,6 +81,8 @@ class FewShot(Task):
         length_normalization: whether a class's log-probability is divided by its number of tokens.
         content_free: with a text, such as "N/A": from the log-probability of a class that behind this text is taken
             (Zhao et al. 2021); then what the demonstrations alone make likely does not count. None for no calibration.
+        abstain_below: the score that a class must have to be given; below it ``label`` is ``abstain_label``.
+        abstain_label: what stands in the place of a label then.
         free_text: the answer is whatever the model writes, up to ``stop``; the pool's labels are answers then.
         max_new_tokens: with ``free_text``, most tokens of an answer.
         stop: with ``free_text``, what ends an answer.
@@ -108,7 +111,7 @@ class FewShot(Task):
         labels: Sequence[str] | None = None,
         shots: int = 8,
         choose: str = "similar",
-        embedder: Task | None = None,
+        embedder: Any = None,
         template: str = "Text: {text}\nLabel: {label}",
         separator: str = "\n\n",
         instruction: str = "",
@@ -116,6 +119,8 @@ class FewShot(Task):
         balanced: bool | None = None,
         length_normalization: bool = False,
         content_free: str | None = None,
+        abstain_below: float | None = None,
+        abstain_label: str = "",
         free_text: bool = False,
         max_new_tokens: int = 32,
         stop: str = "\n",
@@ -137,6 +142,8 @@ class FewShot(Task):
         self.length_normalization, self.content_free = length_normalization, content_free
         self.free_text, self.max_new_tokens, self.stop = free_text, max_new_tokens if free_text else 0, stop
         self.labels = [] if free_text else _labels_of(labels, self.pool)
+        self.abstain_below, self.abstain_label = abstain_below, abstain_label
+        check_abstention(abstain_below, abstain_label, self.labels, multi_label=free_text)
         self.words = {str(label): str(said) for label, said in (words or {}).items()}
         if unknown := sorted(set(self.words) - set(self.labels)):
             raise UserError(f"words names {', '.join(unknown)}, of which the classes are none: {self.labels}.")
@@ -172,7 +179,7 @@ class FewShot(Task):
         """What stands before everything, and the choices as token ids."""
         opening = self.instruction + self.separator if self.instruction else ""
         self._opening = [*self.tokenizer.template.before, *(self._ids([opening])[0] if opening else [])]
-        self._scorer = None
+        self._scorer: Any = None
         if not self.free_text:
             said = [self._space + self._said(label) for label in self.labels]
             (between, *whole) = self._ids([self._between, *(self._between + one for one in said)])
@@ -209,7 +216,7 @@ class FewShot(Task):
             self._vectors = self.model.keep("pool_vectors", vectors) if by_vectors else None
             self._likeness = self._cosines if by_vectors else TokenOverlap(self.tokenizer, texts)
         elif self.choose != "fixed":
-            drawing = {"seed": self.seed, "balanced": self.balanced and not self.free_text}
+            drawing: dict[str, Any] = {"seed": self.seed, "balanced": self.balanced and not self.free_text}
             if self.choose == "diverse" and self.shots:
                 points = vectors if vectors is not None else TokenOverlap(self.tokenizer, texts).vectors()
                 rows = diverse(points, labels, self.shots, **drawing)
@@ -297,12 +304,11 @@ class FewShot(Task):
         return by_length(tokens, run, Scores(spec, None if self.content_free is None else spec), rows=ROWS)
 
     def postprocess(self, outputs, inputs, tokens):
-        classes = tf.constant(self.labels)
         scores = tf.nn.softmax(outputs)
         return {
-            "label": tf.gather(classes, tf.argmax(scores, -1)),
+            "label": chosen_label(scores, self.labels, self.abstain_below, self.abstain_label),
             "scores": scores,
-            "classes": tf.broadcast_to(classes, tf.shape(scores)),
+            "classes": tf.broadcast_to(tf.constant(self.labels), tf.shape(scores)),
         }
 
     def serve(self, inputs):
@@ -371,6 +377,8 @@ class FewShot(Task):
             **{name: getattr(self, name) for name in names},
             "free_text": self.free_text,
         }
+        if self.abstain_below is not None:
+            found |= {"abstain_below": self.abstain_below, "abstain_label": self.abstain_label}
         return found | ({"max_new_tokens": self.max_new_tokens, "stop": self.stop} if self.free_text else {})
 
     def description(self):
