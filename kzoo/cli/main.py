@@ -19,6 +19,7 @@ from kzoo.cli import (
     audit,
     bundle,
     card,
+    conformance,
     data,
     demo,
     evaluate,
@@ -178,6 +179,13 @@ data.app.command(help=paragraphs(prepare.prepare.__doc__ or ""))(prepare.prepare
 data.app.command(help=paragraphs(data.tokenize.__doc__ or ""))(data.tokenize)
 data.app.command(help=paragraphs(data.verify.__doc__ or ""))(data.verify)
 app.add_typer(data.app, name="data")
+conformance.app.callback(invoke_without_command=True, help=paragraphs(conformance.conformance.__doc__ or ""))(
+    conformance.conformance
+)
+conformance.app.command(name="models", help=paragraphs(conformance.write_models.__doc__ or ""))(
+    conformance.write_models
+)
+app.add_typer(conformance.app, name="conformance")
 
 
 def main() -> None:
