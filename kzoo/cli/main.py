@@ -24,8 +24,10 @@ from kzoo.cli import (
     demo,
     evaluate,
     few_shot,
+    explain,
     export,
     generate,
+    index,
     launch,
     models,
     predict,
@@ -33,6 +35,7 @@ from kzoo.cli import (
     promote,
     pull,
     query,
+    search,
     serve,
     sweep,
     tokenizer,
@@ -68,7 +71,7 @@ class Commands(TyperGroup):
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115
             raise typer.Exit(0) from None
         except OSError as error:
-            _fail(explain(error), MISTAKE)
+            _fail(explain_system(error), MISTAKE)
         except MemoryError:
             _fail("The machine has no memory left. Try a smaller batch size or a smaller model.", BUG)
         except Exception as error:
@@ -79,7 +82,7 @@ class Commands(TyperGroup):
             _fail(explain_unexpected(error), BUG)
 
 
-def explain(error: OSError) -> str:
+def explain_system(error: OSError) -> str:
     """Returns one sentence for an operating system's error: what, where, and the remedy where one is known."""
     where = f" {error.filename}" if error.filename else ""
     match error.errno:
@@ -161,6 +164,9 @@ for _command in (
     evaluate.evaluate,
     few_shot.few_shot,
     predict.predict,
+    index.index,
+    search.search,
+    explain.explain,
     generate.generate,
     export.export,
     audit.audit,

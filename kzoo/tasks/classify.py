@@ -85,6 +85,7 @@ class Classify(TextHead):
     """
 
     name = "classify"
+    can_be_compiled = True
     columns = {"text": "string", "label": "label"}
 
     def __init__(
@@ -160,6 +161,15 @@ class Classify(TextHead):
         count = tf.reduce_sum(tf.cast(scores >= self.threshold, tf.int32), axis=-1)  # [B]
         given = tf.sequence_mask(count, len(self.labels))
         return {"labels": tf.where(given, tf.gather(classes, order), ""), "count": count, **answers}
+
+    @property
+    def explained_labels(self):  # type: ignore[override]
+        return self.labels
+
+    def explained_score(self, logits, target):
+        """The probability of the label."""
+        scores = tf.nn.sigmoid(logits) if self.multi_label else tf.nn.softmax(logits)
+        return tf.gather(scores, target, batch_dims=1)
 
     def signatures(self):
         """The plain answer, and ``classify`` for the Classify API: ``classes`` and ``scores`` of ``tf.Example``."""
