@@ -18,9 +18,11 @@ from kzoo.errors import UserError
 from kzoo.version import __version__
 
 if TYPE_CHECKING:
-    from kzoo import checkpoints, cli, data, generation, layers, metrics, models, serving, tasks, tokenizers, training  # noqa: F401
+    from kzoo import checkpoints, cli, data, generation, layers, metrics, models, search, serving, tasks, tokenizers, training  # noqa: F401
     from kzoo.checkpoints.pretrained import Pretrained, fresh
     from kzoo.data import pull
+    from kzoo.search.index import Index
+    from kzoo.search.served import Search
     from kzoo.serving.bundle import bundle
     from kzoo.serving.client import connect
     from kzoo.serving.export import export
@@ -48,10 +50,12 @@ _HOMES = {
     "FewShot": "kzoo.tasks.few_shot",
     "FillMask": "kzoo.tasks.fill_mask",
     "Generate": "kzoo.tasks.generate",
+    "Index": "kzoo.search.index",
     "Pretrain": "kzoo.tasks.pretrain",
     "Pretrained": "kzoo.checkpoints.pretrained",
     "Regress": "kzoo.tasks.regress",
     "Run": "kzoo.training.run",
+    "Search": "kzoo.search.served",
     "Tag": "kzoo.tasks.tag",
     "Task": "kzoo.tasks.task",
     "bundle": "kzoo.serving.bundle",
@@ -78,6 +82,7 @@ _ROOMS = (
     "tasks",
     "training",
     "serving",
+    "search",
     "cli",
 )
 
@@ -88,10 +93,12 @@ __all__ = [
     "FewShot",
     "FillMask",
     "Generate",
+    "Index",
     "Pretrain",
     "Pretrained",
     "Regress",
     "Run",
+    "Search",
     "Tag",
     "Task",
     "UserError",

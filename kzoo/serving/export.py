@@ -152,6 +152,7 @@ def _captured(task: Any, functions: list[Any]) -> Exported:
         if any(id(component.handle) in handles for component in getattr(value, "values", (value,))):
             path = variable.path if variable.path not in weights else f"{variable.path}_{len(weights)}"
             weights[path] = value
+    weights |= getattr(task, "further_variables", {})  # a corpus, for example
     return Exported(weights, _resources(task.tokenizers, handles))
 
 
