@@ -18,9 +18,24 @@ from kzoo.errors import UserError
 from kzoo.version import __version__
 
 if TYPE_CHECKING:
-    from kzoo import checkpoints, cli, data, generation, layers, metrics, models, serving, tasks, tokenizers, training  # noqa: F401
+    from kzoo import (  # noqa: F401
+        checkpoints,
+        cli,
+        data,
+        generation,
+        layers,
+        metrics,
+        models,
+        search,
+        serving,
+        tasks,
+        tokenizers,
+        training,
+    )
     from kzoo.checkpoints.pretrained import Pretrained, fresh
     from kzoo.data import pull
+    from kzoo.search.index import Index
+    from kzoo.search.served import Search
     from kzoo.serving.bundle import bundle
     from kzoo.serving.client import connect
     from kzoo.serving.export import export
@@ -28,6 +43,7 @@ if TYPE_CHECKING:
     from kzoo.tasks.answer import Answer
     from kzoo.tasks.classify import Classify
     from kzoo.tasks.embed import Embed
+    from kzoo.tasks.few_shot import FewShot
     from kzoo.tasks.fill_mask import FillMask
     from kzoo.tasks.generate import Generate
     from kzoo.tasks.load import load, load_task
@@ -44,12 +60,15 @@ _HOMES = {
     "Answer": "kzoo.tasks.answer",
     "Classify": "kzoo.tasks.classify",
     "Embed": "kzoo.tasks.embed",
+    "FewShot": "kzoo.tasks.few_shot",
     "FillMask": "kzoo.tasks.fill_mask",
     "Generate": "kzoo.tasks.generate",
+    "Index": "kzoo.search.index",
     "Pretrain": "kzoo.tasks.pretrain",
     "Pretrained": "kzoo.checkpoints.pretrained",
     "Regress": "kzoo.tasks.regress",
     "Run": "kzoo.training.run",
+    "Search": "kzoo.search.served",
     "Tag": "kzoo.tasks.tag",
     "Task": "kzoo.tasks.task",
     "bundle": "kzoo.serving.bundle",
@@ -76,6 +95,7 @@ _ROOMS = (
     "tasks",
     "training",
     "serving",
+    "search",
     "cli",
 )
 
@@ -83,12 +103,15 @@ __all__ = [
     "Answer",
     "Classify",
     "Embed",
+    "FewShot",
     "FillMask",
     "Generate",
+    "Index",
     "Pretrain",
     "Pretrained",
     "Regress",
     "Run",
+    "Search",
     "Tag",
     "Task",
     "UserError",

@@ -24,6 +24,28 @@ def export(
         bool,
         typer.Option("--token-signatures", help="Add the signature from_token_ids, for callers who tokenize."),
     ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Add the signatures that attribute an answer to the text's tokens.")
+    ] = False,
+    explain_steps: Annotated[
+        int, typer.Option(min=1, help="Points at which they take the gradient: more are slower, and more exact.")
+    ] = 32,
+    explain_baseline: Annotated[
+        str, typer.Option(help="What a token is compared with: zero, pad or mask, the vector of that token.")
+    ] = "zero",
+    explain_attention: Annotated[
+        bool, typer.Option("--explain-attention", help="Their answers hold the attention's maps, too.")
+    ] = False,
+    compiled: Annotated[
+        bool,
+        typer.Option("--compiled", help="Add signatures that XLA compiles: faster, for a server with its XLA flag."),
+    ] = False,
+    corpus: Annotated[
+        str,
+        typer.Option(metavar="INDEX", help="An index (kzoo index) to put in: the model answers with its passages."),
+    ] = "",
+    top: Annotated[int, typer.Option(min=1, help="Passages of its plain answer.")] = 5,
+    most: Annotated[int, typer.Option(min=1, help="Passages that a request may ask for.")] = 100,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a folder that is there.")] = False,
 ) -> None:
     """Export a model for TensorFlow Serving.
@@ -37,11 +59,22 @@ def export(
       kzoo export runs/movie-reviews exports/reviews
       kzoo export runs/movie-reviews exports/reviews-half --precision bfloat16
       kzoo export minilm-l6-v2 exports/minilm --task embed
+      kzoo export minilm-l6-v2 exports/notes --corpus notes.index --top 3
+      kzoo export runs/movie-reviews exports/reviews --explain --explain-steps 32
     """
     start = time.perf_counter()
     from kzoo.cli.opening import open_task
 
+    if corpus:
+        from kzoo.search.store import Store
+
+        Store(Path(corpus))  # a mistake is told before the model is loaded
+        task = task or "embed"
     opened = open_task(model, task=task, **({} if max_length is None else {"max_length": max_length}))
+    if corpus:
+        from kzoo.search import Index, Search
+
+        opened = Search.of(Index(corpus, task=opened), top=top, most=max(top, most))
     from kzoo.serving.export import export as export_task
     from kzoo.serving.provenance import of_run
 
@@ -52,6 +85,10 @@ def export(
         precision=precision or None,
         overwrite=overwrite,
         token_signatures=token_signatures,
+        explain={"steps": explain_steps, "baseline": explain_baseline, "attention": explain_attention}
+        if explain or explain_attention
+        else False,
+        compiled=compiled,
         provenance=of_run(model),
         say=say,
     )

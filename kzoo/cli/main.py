@@ -19,11 +19,15 @@ from kzoo.cli import (
     audit,
     bundle,
     card,
+    conformance,
     data,
     demo,
     evaluate,
+    explain,
     export,
+    few_shot,
     generate,
+    index,
     launch,
     models,
     predict,
@@ -31,6 +35,7 @@ from kzoo.cli import (
     promote,
     pull,
     query,
+    search,
     serve,
     sweep,
     tokenizer,
@@ -66,7 +71,7 @@ class Commands(TyperGroup):
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115
             raise typer.Exit(0) from None
         except OSError as error:
-            _fail(explain(error), MISTAKE)
+            _fail(explain_system(error), MISTAKE)
         except MemoryError:
             _fail("The machine has no memory left. Try a smaller batch size or a smaller model.", BUG)
         except Exception as error:
@@ -77,7 +82,7 @@ class Commands(TyperGroup):
             _fail(explain_unexpected(error), BUG)
 
 
-def explain(error: OSError) -> str:
+def explain_system(error: OSError) -> str:
     """Returns one sentence for an operating system's error: what, where, and the remedy where one is known."""
     where = f" {error.filename}" if error.filename else ""
     match error.errno:
@@ -157,7 +162,11 @@ for _command in (
     sweep.sweep,
     launch.launch,
     evaluate.evaluate,
+    few_shot.few_shot,
     predict.predict,
+    index.index,
+    search.search,
+    explain.explain,
     generate.generate,
     export.export,
     audit.audit,
@@ -176,6 +185,13 @@ data.app.command(help=paragraphs(prepare.prepare.__doc__ or ""))(prepare.prepare
 data.app.command(help=paragraphs(data.tokenize.__doc__ or ""))(data.tokenize)
 data.app.command(help=paragraphs(data.verify.__doc__ or ""))(data.verify)
 app.add_typer(data.app, name="data")
+conformance.app.callback(invoke_without_command=True, help=paragraphs(conformance.conformance.__doc__ or ""))(
+    conformance.conformance
+)
+conformance.app.command(name="models", help=paragraphs(conformance.write_models.__doc__ or ""))(
+    conformance.write_models
+)
+app.add_typer(conformance.app, name="conformance")
 
 
 def main() -> None:

@@ -36,6 +36,9 @@ class Batches:
     Attributes:
         row_lengths: int64 ``[W]``, the tokens of each row.
         example_of_row: int64 ``[W]``, the example that each row came from.
+        rows_each: rows of the model that a row of a batch is: more than 1 where a task keeps the rows of an example
+            together. ``row_lengths`` has the longest of them.
+        token_counts: int64 ``[W, rows_each]``, the tokens of each of the model's rows.
         steps: batches of every epoch.
         tokens: real tokens of every epoch.
         left_out: how many examples are in no row, by the reason.
@@ -68,6 +71,8 @@ class Batches:
         self.row_lengths = self._rows.row_lengths
         self.example_of_row = self._rows.example_of_row
         self.left_out = self._rows.left_out
+        self.token_counts = getattr(self._rows, "token_counts", self.row_lengths[:, np.newaxis])
+        self.rows_each = self.token_counts.shape[1]
         if lengths is None and self._rows.are_filled:
             lengths = (min(task.max_length, int(self.row_lengths.max())),)
         self.lengths = buckets(
@@ -76,7 +81,7 @@ class Batches:
             max_length=task.max_length,
         )
         self.steps = -(-len(self.row_lengths) // batch_size)
-        self.tokens = int(self.row_lengths.sum())
+        self.tokens = int(self.token_counts.sum())
         self._workers = 1
         self._steps_of_lengths: np.ndarray | None = None
 
@@ -120,7 +125,7 @@ class Batches:
         """The batches of an epoch from ``start_step`` on, as ``(features, targets, weights)``.
 
         A pure function of ``(seed, epoch)``: what precedes ``start_step`` is not read. Every batch has ``batch_size``
-        rows; the places that the last rows leave are filled with rows of weight 0.
+        rows, ``rows_each`` of the model for each; the places that the last rows leave are filled with rows of weight 0.
 
         Args:
             epoch: which one.
@@ -145,7 +150,7 @@ class Batches:
         is_real = tf.sequence_mask(count, size, dtype=tf.float32)  # [B]
         keys = row_keys(rows, seed=self.seed, epoch=epoch)
         return tf.nest.map_structure(
-            lambda tensor: tf.ensure_shape(tensor, [size, *tensor.shape[1:]]),
+            lambda tensor: tf.ensure_shape(tensor, [size * self.rows_each, *tensor.shape[1:]]),
             self._rows.batch(rows, is_real, length, keys),
         )
 
@@ -158,7 +163,7 @@ class TextRows:
         examples: with the task's columns.
 
     Attributes:
-        row_lengths, example_of_row: see ``Batches``.
+        row_lengths, example_of_row, token_counts: see ``Batches``.
         are_filled, left_out: see ``DocumentRows``.
     """
 
@@ -168,8 +173,11 @@ class TextRows:
     def __init__(self, task: Any, examples: Examples):
         self.task = task
         self.tokens, self._targets, self._weights = _encoded(task, examples)
-        self.row_lengths = self.tokens["token_ids"].row_lengths().numpy()
-        self.example_of_row = self.tokens["row"].numpy().astype(np.int64)
+        lengths = self.tokens["token_ids"].row_lengths().numpy()
+        each = len(lengths) // len(examples) if getattr(task, "keeps_examples_whole", False) else 1
+        self.token_counts = lengths.reshape(-1, each)
+        self.row_lengths = self.token_counts.max(axis=1)
+        self.example_of_row = self.tokens["row"].numpy().astype(np.int64)[::each]
 
     @property
     def has_targets(self) -> bool:
@@ -179,6 +187,10 @@ class TextRows:
 
     def batch(self, rows: tf.Tensor, is_real: tf.Tensor, length: tf.Tensor, keys: tf.Tensor) -> tuple[Any, Any, Any]:
         """Features, targets and weights of rows; see ``DocumentRows.batch``."""
+        each = self.token_counts.shape[1]
+        if each > 1:
+            rows = tf.reshape(rows[:, tf.newaxis] * each + tf.range(each, dtype=rows.dtype), [-1])
+            is_real = tf.repeat(is_real, each)
         tokens = {name: tf.gather(values, rows) for name, values in self.tokens.items()}
         features = self.task.pack(tokens, length)
         targets = tf.nest.map_structure(lambda values: _gathered(values, rows, length), self._targets)
@@ -231,7 +243,7 @@ def _encoded(task: Any, examples: Examples) -> tuple[Tokens, Any, Any]:
 
 
 def _encode(task: Any, examples: Examples) -> tuple[Tokens, Any, Any]:
-    texts = {name: _texts(examples, name) for name, kind in task.columns.items() if kind == "string"}
+    texts = {name: _texts(examples, name) for name, kind in columns_in(task, examples).items() if kind == "string"}
     with tf.device("CPU:0"):
         tokens = kept_tokens(task, texts, lambda: _tokenize(task, texts))
         targets, weights = task.targets(examples, tokens)

@@ -90,11 +90,15 @@ class Memory(NamedTuple):
     recent: tf.Tensor
 
 
-def begin(controls: Controls, prompt_ids, prompt_lengths, vocabulary_size: int) -> Memory:
-    """What stands in prompts ``[B, P]``, padded on the right."""
+def begin(
+    controls: Controls, prompt_ids, prompt_lengths, vocabulary_size: int, *, fixed_shapes: bool = False
+) -> Memory:
+    """What stands in prompts ``[B, P]``, padded on the right; shapes do not depend on what is asked if they are fixed."""
     penalizes = [asked for asked in (_repels(controls), _repels_what_was_written(controls)) if asked is not None]
     wanted: tf.Tensor | int = 0
-    if penalizes:
+    if penalizes and fixed_shapes:
+        wanted = vocabulary_size
+    elif penalizes:
         wanted = tf.where(tf.reduce_any(tf.stack(penalizes)), vocabulary_size, 0)
         wanted = tf.raw_ops.PlaceholderWithDefault(input=wanted, shape=[])  # or a branch not taken fails by its shapes
     back = 0 if controls.blocked is None else tf.shape(controls.blocked)[2] - 1

@@ -38,6 +38,7 @@ def decode(
     is_over: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
     copies: int = 1,
     sees_whole_prompt: bool = False,
+    room: int | None = None,
 ) -> Decoded:
     """Continues each prompt: greedily where the temperature is 0, else by drawing.
 
@@ -51,9 +52,12 @@ def decode(
             the rows ``[R, K]`` to bool ``[R]``: rows whose text has come to a stop. Asked only where there are such.
         copies: N, rows that go on from each prompt, with seeds of their own.
         sees_whole_prompt: whether the tokens of a prompt look at one another both ways, not back only.
+        room: L where it must not depend on what is asked, as XLA wants of every shape; at least the largest
+            ``max_new_tokens``.
     """
     limit = tf.maximum(tf.reduce_max(controls.max_new_tokens), 0)
-    reading = Reading(decoder, prompt_ids, prompt_lengths, limit, copies=copies, sees_whole_prompt=sees_whole_prompt)
+    most = limit if room is None else room  # L
+    reading = Reading(decoder, prompt_ids, prompt_lengths, most, copies=copies, sees_whole_prompt=sees_whole_prompt)
     controls = controls.repeated(copies)
     if copies > 1:
         prompt_ids, prompt_lengths = (tf.repeat(one, copies, axis=0) for one in (prompt_ids, prompt_lengths))
@@ -93,14 +97,16 @@ def decode(
         logits, cache = reading.step(token, step, cache)
         return step + 1, *take(logits, step, done, written, memory), cache
 
-    slots = tf.maximum(limit, 1)
+    slots = tf.maximum(most, 1)
     written = Decoded(  # step-major, written in place
         token_ids=tf.zeros([slots, num_rows], tf.int32),
         counts=tf.zeros([num_rows], tf.int32),
         log_probabilities=tf.zeros([slots, num_rows]),
         ended=tf.zeros([num_rows], tf.bool),
     )
-    memory = controlling.begin(controls, prompt_ids, prompt_lengths, decoder.vocabulary_size)
+    memory = controlling.begin(
+        controls, prompt_ids, prompt_lengths, decoder.vocabulary_size, fixed_shapes=room is not None
+    )
     first = take(reading.logits, tf.constant(0), controls.max_new_tokens <= 0, written, memory)
     _, _, _, written, _, _ = tf.while_loop(
         lambda step, token, done, *_: (step < limit) & ~tf.reduce_all(done),
@@ -110,6 +116,6 @@ def decode(
         parallel_iterations=1,
     )
     return written._replace(
-        token_ids=tf.transpose(written.token_ids)[:, :limit],
-        log_probabilities=tf.transpose(written.log_probabilities)[:, :limit],
+        token_ids=tf.transpose(written.token_ids)[:, :most],
+        log_probabilities=tf.transpose(written.log_probabilities)[:, :most],
     )

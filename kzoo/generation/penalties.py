@@ -27,9 +27,13 @@ def look(prompt_ids, prompt_lengths, vocabulary_size) -> Seen:
     real = tf.range(length)[None, :] < prompt_lengths[:, None]  # [B, P]
     real &= prompt_ids < vocabulary_size
     rows = tf.broadcast_to(tf.range(batch_size)[:, None], tf.shape(prompt_ids))
-    places = tf.boolean_mask(tf.stack([rows, prompt_ids], axis=-1), real)
     shape = tf.stack([batch_size, vocabulary_size])
-    found = tf.scatter_nd(places, tf.ones_like(places[:, 0]), shape) > 0
+    if isinstance(vocabulary_size, int):  # every shape is known, as XLA wants
+        places = tf.stack([rows, tf.where(real, prompt_ids, 0)], axis=-1)
+        found = tf.scatter_nd(places, tf.cast(real, tf.int32), shape) > 0
+    else:
+        places = tf.boolean_mask(tf.stack([rows, prompt_ids], axis=-1), real)
+        found = tf.scatter_nd(places, tf.ones_like(places[:, 0]), shape) > 0
     return Seen(prompt=found, counts=tf.zeros(shape, tf.int32))
 
 

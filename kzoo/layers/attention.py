@@ -13,6 +13,26 @@ from kzoo.layers.linear import Linear
 _PARTS = ("query_norm", "key_norm", "rotary")
 
 
+def attention_weights(query, key, mask=None, *, scale):
+    """How much each token looks at each other: the softmax of query-key products, float32 ``[B, N, T, S]``.
+
+    Args:
+        query: ``[B, T, N, H]``.
+        key: ``[B, S, K, H]``; see ``attend``.
+        mask: boolean ``[B, T, S]`` or broadcastable to it; see ``attend``.
+        scale: factor on the scores before the softmax.
+    """
+    num_heads, num_key_value_heads = query.shape[2], key.shape[2]
+    if num_heads != num_key_value_heads:
+        key = ops.repeat(key, num_heads // num_key_value_heads, axis=2)
+    query = ops.transpose(query * ops.cast(scale, query.dtype), (0, 2, 1, 3))  # [B, N, T, H]
+    scores = ops.matmul(query, ops.transpose(key, (0, 2, 3, 1)))  # [B, N, T, S]
+    scores = ops.cast(scores, "float32")
+    if mask is not None:
+        scores = scores + ops.expand_dims(ops.where(mask, 0.0, -1e9), 1)
+    return ops.softmax(scores, axis=-1)
+
+
 def attend(query, key, value, mask=None, *, scale, dropout=None):
     """Weighted mean of the values, by the softmax of query-key products (Vaswani et al. 2017, equation 1).
 
@@ -30,14 +50,8 @@ def attend(query, key, value, mask=None, *, scale, dropout=None):
     """
     num_heads, num_key_value_heads = query.shape[2], key.shape[2]
     if num_heads != num_key_value_heads:
-        key = ops.repeat(key, num_heads // num_key_value_heads, axis=2)
         value = ops.repeat(value, num_heads // num_key_value_heads, axis=2)
-    query = ops.transpose(query * ops.cast(scale, query.dtype), (0, 2, 1, 3))  # [B, N, T, H]
-    scores = ops.matmul(query, ops.transpose(key, (0, 2, 3, 1)))  # [B, N, T, S]
-    scores = ops.cast(scores, "float32")
-    if mask is not None:
-        scores = scores + ops.expand_dims(ops.where(mask, 0.0, -1e9), 1)
-    weights = ops.cast(ops.softmax(scores, axis=-1), value.dtype)
+    weights = ops.cast(attention_weights(query, key, mask, scale=scale), value.dtype)
     if dropout is not None:
         weights = dropout(weights)
     mixed = ops.matmul(weights, ops.transpose(value, (0, 2, 1, 3)))  # [B, N, T, H]
@@ -171,6 +185,11 @@ class Attention(keras.layers.Layer):
         dropout = (lambda weights: layer(weights, training=training)) if layer is not None else None
         mask = self._in_window(attention_mask, positions, positions)
         return self._merge(attend(query, key, value, mask, scale=self.scale, dropout=dropout))
+
+    def weights_of(self, x, attention_mask=None, positions=None):
+        """How much each head lets each token look at each other, float32 ``[B, N, T, S]``; arguments as ``call``."""
+        query, key, _ = self._project(x, positions)
+        return attention_weights(query, key, self._in_window(attention_mask, positions, positions), scale=self.scale)
 
     def step(self, x, cache, *, attention_mask, positions, slot, key_positions=None):
         """Reads T more tokens behind those in the cache.

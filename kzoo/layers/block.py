@@ -58,6 +58,11 @@ class TransformerBlock(keras.layers.Layer):
         x = self._residual(x, attention, self.attention_norm, training)
         return self._residual(x, self.feed_forward, self.feed_forward_norm, training)
 
+    def attention_weights(self, x, attention_mask=None, positions=None):
+        """How much each head lets each token look at each other, float32 ``[B, N, T, S]``; arguments as ``call``."""
+        y = self.attention_norm(x) if self.norm_first else x
+        return self.attention.weights_of(y, attention_mask=attention_mask, positions=positions)
+
     def step(self, x, cache, *, attention_mask, positions, slot, key_positions=None):
         """The same over T new tokens behind those in the cache; decoding only.
 

@@ -10,6 +10,8 @@ from kzoo.metrics.diversity import distinct, self_bleu
 from kzoo.metrics.interval import wilson_interval
 from kzoo.metrics.overlap import Overlap, bleu, chrf, chrf_of_each, rouge
 from kzoo.metrics.perplexity import perplexity
+from kzoo.metrics.retrieval import ranks_of_pairs, recall_at, reciprocal_rank
+from kzoo.metrics.selective import RiskCoverage, risk_coverage
 from kzoo.metrics.squad import Threshold, answer_exact, answer_f1, best_threshold, normalized_answer
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "Calibration",
     "Overlap",
     "PrecisionRecall",
+    "RiskCoverage",
     "Threshold",
     "absolute_error",
     "accuracy",
@@ -42,6 +45,10 @@ __all__ = [
     "per_class",
     "perplexity",
     "precision_recall",
+    "ranks_of_pairs",
+    "recall_at",
+    "reciprocal_rank",
+    "risk_coverage",
     "root_squared_error",
     "rouge",
     "self_bleu",

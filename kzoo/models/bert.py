@@ -110,11 +110,17 @@ class Encoder(keras.Model):
         build_parts((None, self.hidden_dim), self.pooler)
         self.built = True
 
+    def _view(self, inputs):
+        """Where each token may look, ``[B, 1, T]``, and the positions ``[1, T]``."""
+        length = ops.shape(inputs["token_ids"])[1]
+        positions = ops.expand_dims(ops.arange(length, dtype="int32"), 0)
+        return masks.padding(inputs["padding_mask"]), positions
+
     def _states(self, inputs, training=None):
         """The embeddings ``[B, T, D]``, then each block's output."""
         token_ids = inputs["token_ids"]
-        positions = ops.expand_dims(ops.arange(ops.shape(token_ids)[1], dtype="int32"), 0)  # [1, T]
-        x = self.token_embedding(token_ids)
+        mask, positions = self._view(inputs)
+        x = inputs["token_vectors"] if "token_vectors" in inputs else self.token_embedding(token_ids)
         if self.position_embedding is not None:
             x = x + self.position_embedding(positions)
         if self.segment_embedding is not None:
@@ -126,7 +132,6 @@ class Encoder(keras.Model):
         if self.embedding_projection is not None:
             x = self.embedding_projection(x)
         yield x  # [B, T, D]
-        mask = masks.padding(inputs["padding_mask"])  # [B, 1, T]
         for block in self.blocks:
             call = recomputed(block) if self.recompute and training else block
             x = call(x, attention_mask=mask, positions=positions, training=training)
@@ -137,12 +142,22 @@ class Encoder(keras.Model):
         *states, last = self._states(inputs)
         return [*states, last if self.final_norm is None else self.final_norm(last)]
 
+    def attention_weights(self, inputs):
+        """How much tokens look at one another: for each block float32 ``[B, N, T, T]``, rows look at columns."""
+        mask, positions = self._view(inputs)
+        states = list(self._states(inputs))[:-1]
+        return [
+            block.attention_weights(x, attention_mask=mask, positions=positions)
+            for block, x in zip(self.blocks, states, strict=True)
+        ]
+
     def call(self, inputs, training=None):
         """Reads a batch of texts.
 
         Args:
             inputs: ``token_ids`` integers ``[B, T]``, ``padding_mask`` integer or boolean ``[B, T]`` (true for real
                 tokens) and, if the model has segments, optionally ``segment_ids`` integers ``[B, T]`` (else zeros).
+                ``token_vectors`` ``[B, T, E]`` take the place of what ``token_embedding`` gives for the ids.
             training: whether dropout is on.
 
         Returns:

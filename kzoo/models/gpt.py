@@ -86,16 +86,15 @@ class Decoder(keras.Model):
         build_parts((None, None, self.hidden_dim), *self.blocks, self.final_norm, self.head)
         self.built = True
 
-    def _embed(self, token_ids, positions):
-        x = self.token_embedding(token_ids)
+    def _embed(self, token_ids, positions, vectors=None):
+        x = self.token_embedding(token_ids) if vectors is None else vectors
         if self.position_embedding is not None:
             x = x + self.position_embedding(positions)
         return x  # [B, T, D]
 
-    def _states(self, inputs, training=None):
-        """The embeddings ``[B, T, D]``, then each block's output."""
-        token_ids = inputs["token_ids"]
-        length = ops.shape(token_ids)[1]
+    def _view(self, inputs):
+        """Where each token may look, ``[B, T, T]``, and the positions ``[B, T]`` or ``[1, T]``."""
+        length = ops.shape(inputs["token_ids"])[1]
         mask = masks.causal(length, length)  # [1, T, T]
         positions = ops.expand_dims(ops.arange(length, dtype="int32"), 0)  # [1, T]
         if "document_ids" in inputs:
@@ -106,9 +105,14 @@ class Decoder(keras.Model):
             if "document_ids" in inputs:
                 prefix = ops.logical_and(prefix, masks.same_document(inputs["document_ids"]))
             mask = ops.logical_or(mask, prefix)  # [B, T, T]
-        x = self.dropout(self._embed(token_ids, positions), training=training)
+        return ops.logical_and(mask, masks.padding(inputs["padding_mask"])), positions
+
+    def _states(self, inputs, training=None):
+        """The embeddings ``[B, T, D]``, then each block's output."""
+        mask, positions = self._view(inputs)
+        x = self._embed(inputs["token_ids"], positions, inputs.get("token_vectors"))
+        x = self.dropout(x, training=training)
         yield x
-        mask = ops.logical_and(mask, masks.padding(inputs["padding_mask"]))  # [B, T, T]
         for block in self.blocks:
             call = recomputed(block) if self.recompute and training else block
             x = call(x, attention_mask=mask, positions=positions, training=training)
@@ -119,6 +123,15 @@ class Decoder(keras.Model):
         *states, last = self._states(inputs)
         return [*states, self.final_norm(last)]
 
+    def attention_weights(self, inputs):
+        """How much tokens look at one another: for each block float32 ``[B, N, T, T]``, rows look at columns."""
+        mask, positions = self._view(inputs)
+        states = list(self._states(inputs))[:-1]
+        return [
+            block.attention_weights(x, attention_mask=mask, positions=positions)
+            for block, x in zip(self.blocks, states, strict=True)
+        ]
+
     def call(self, inputs, training=None):
         """Reads a batch of texts.
 
@@ -128,6 +141,7 @@ class Decoder(keras.Model):
                 ``[B, T]``: a token looks at those of its own number only, and positions count from its document's
                 first token on. Each document is read as if it stood alone. Where prompts are seen as a whole,
                 ``prefix_mask`` ``[B, T]``: the tokens marked look at one another both ways (within their document).
+                ``token_vectors`` ``[B, T, D]`` take the place of what ``token_embedding`` gives for the ids.
             training: whether dropout is on.
 
         Returns:

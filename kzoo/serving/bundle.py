@@ -203,6 +203,7 @@ def _fill(directory: Path, models: Mapping[str, Any], version: int | None, image
             else:
                 _copy(Path(source), aside)
             batching.complete(aside)
+            saved_model.warm_up_compiled(aside)
         _keep_labelled(directory, models, version)
     _write_configs(directory, models, image)
     _write_readme(directory)

@@ -97,7 +97,7 @@ def connect(address: str, *, timeout: float = 60.0, ca: str | os.PathLike[str] |
         complete = False
     if parts.scheme not in ("http", "https", "grpc", "grpcs") or not complete:
         raise UserError(f"A server's address is http://host:port or grpc://host:port. Received {address!r}.")
-    certificates = None if ca is None else _certificates(ca)
+    certificates = None if ca is None else pem(ca)
     is_secure = parts.scheme in ("https", "grpcs") or ca is not None
     if parts.scheme in ("grpc", "grpcs"):
         from kzoo.serving.grpc_client import GrpcClient
@@ -107,7 +107,7 @@ def connect(address: str, *, timeout: float = 60.0, ca: str | os.PathLike[str] |
     return RestClient(f"{scheme}://{parts.netloc}", timeout=timeout, certificates=certificates)
 
 
-def _certificates(path: str | os.PathLike[str]) -> str:
+def pem(path: str | os.PathLike[str]) -> str:
     """The PEM text of a file of certificates."""
     try:
         text = Path(path).read_text(encoding="ascii")

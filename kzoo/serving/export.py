@@ -35,6 +35,8 @@ def export(
     precision: str | None = None,
     overwrite: bool = False,
     token_signatures: bool = False,
+    explain: bool | Mapping[str, Any] = False,
+    compiled: bool = False,
     warm_up: warmup.Plan | None = warmup.DEFAULT,
     card: str | None = None,
     provenance: Mapping[str, Any] | None = None,
@@ -53,6 +55,10 @@ def export(
         overwrite: whether a folder that exists is replaced.
         token_signatures: whether the signature ``from_token_ids`` is there, too, for callers with a tokenizer of their
             own.
+        explain: whether ``explain`` and ``explain_options`` are there, which attribute an answer to the text's tokens;
+            or their options, ``{"steps": 32, "baseline": "zero", "attention": False}``.
+        compiled: whether the signatures whose names end in ``_xla`` are there, too: the same answers by programs that
+            XLA compiles. A server needs its XLA flag for them, which a bundle of the export sets.
         warm_up: which requests the server runs when it loads the model; None for none.
         card: Markdown for ``assets.extra/card.md``; by default one made from what is known.
         provenance: what to add to ``assets.extra/provenance.json``, the run's identity for example.
@@ -70,6 +76,10 @@ def export(
     given = _merged(task)
     task = _at_precision(given, precision)
     entries = task.signatures() | (task.token_signatures() if token_signatures else {})
+    if explain is not False:
+        entries |= task.explain_signatures(**({} if explain is True else explain))
+    if compiled:
+        entries |= task.compiled_signatures()
     with space_needed(target), placed(target, overwrite=overwrite) as aside:
         traced = {name: signatures.trace(name, signature) for name, signature in entries.items()}
         concrete = [function.get_concrete_function() for function in traced.values()]
@@ -79,6 +89,9 @@ def export(
         verified = verification.verify(aside, task, entries, traced, requests)
         rounding = None if task is given else _rounding(given, task)
         _write_extra(aside, task, verified, rounding, requests, card, provenance)
+        if warm_up:
+            further = warmup.compiled_requests(task, entries, warm_up)
+            warmup.write(aside / saved_model.EXTRA / saved_model.WARMUP_COMPILED, task.name, further)
         batching.complete(aside, warm_up.batch_sizes if warm_up else batching.SIZES)
         found = audit_report.report(aside)
         (aside / saved_model.EXTRA / saved_model.AUDIT).write_text(
@@ -139,12 +152,13 @@ def _captured(task: Any, functions: list[Any]) -> Exported:
         if any(id(component.handle) in handles for component in getattr(value, "values", (value,))):
             path = variable.path if variable.path not in weights else f"{variable.path}_{len(weights)}"
             weights[path] = value
-    return Exported(weights, _resources(task.tokenizer, handles))
+    weights |= getattr(task, "further_variables", {})  # a corpus, for example
+    return Exported(weights, _resources(task.tokenizers, handles))
 
 
-def _resources(root: Any, handles: set[int]) -> list[Any]:
-    """Objects below ``root`` that own a captured resource: lookup tables, SentencePiece models."""
-    waiting, seen, found = [root], set(), []
+def _resources(roots: list[Any], handles: set[int]) -> list[Any]:
+    """Objects below ``roots`` that own a captured resource: lookup tables, SentencePiece models."""
+    waiting, seen, found = list(roots), set(), []
     while waiting:
         one = waiting.pop()
         if id(one) in seen:

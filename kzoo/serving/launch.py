@@ -15,7 +15,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,6 +64,12 @@ class Served:
         self.grpc_address = grpc_address
         self._cleanup = contextlib.ExitStack()
         self._process: ServerProcess | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process that was started: the server, or the client of Docker that runs it."""
+        assert self._process is not None
+        return self._process.pid
 
     def wait(self) -> None:
         """Returns when the process is told to end (Ctrl-C, SIGTERM). UserError when the server ends by itself."""
@@ -127,6 +133,7 @@ def serve(
     timeout: float = 600.0,
     config_poll_seconds: int = 10,
     tls: Certificate | None = None,
+    further_flags: Sequence[str] = (),
     say: Callable[[str], None] = print,
 ) -> Served:
     """Starts a server over a bundle and returns when every model answers.
@@ -141,6 +148,7 @@ def serve(
         timeout: seconds until every model must be available.
         config_poll_seconds: how often the server reads models.config again.
         tls: certificate and key. kzoo's own server speaks TLS over REST and gRPC then, TensorFlow Serving over gRPC.
+        further_flags: of the server, after those of ``server_flags``; of two with one name the last counts.
         say: is told which server runs, and where.
 
     Returns:
@@ -179,6 +187,7 @@ def serve(
             command = _docker(
                 directory, name, host=host, rest_port=rest_port, grpc_port=grpc_port, ssl_config=ssl_config
             )
+            command += further_flags
             kill = ["docker", "kill", name]
         else:
             models_config = served._cleanup.enter_context(resolved(directory, state / bundles.MODELS_CONFIG))
@@ -196,7 +205,7 @@ def serve(
                 if chosen == "embedded":  # the flags for REST over TLS, which kzoo's own server alone has
                     flags += [f"--rest_certificate_file={tls.certificate.absolute()}"]
                     flags += [f"--rest_key_file={tls.key.absolute()}"]
-            command = [*program, *flags]
+            command = [*program, *flags, *further_flags]
         served._process = ServerProcess(command, log=state / "server.log", kill=kill)
         served._cleanup.callback(served._process.stop)
         served._wait_until_available(timeout)

@@ -45,6 +45,11 @@ class ServerProcess:
             start_new_session=True,
         )
 
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._child.pid
+
     def failure(self) -> str | None:
         """The exit code and the end of the log once the process has ended, else None."""
         if self._child.poll() is None:

@@ -31,7 +31,7 @@ def of_task(task: Any) -> dict[str, Any]:
         "parameters": int(sum(np.prod(weight.shape) for weight in task.model.weights)),
         "precision": task.backbone.dtype_policy.name,
         "task": task.name,
-        "options": task.options(),
+        "options": task.description(),
     }
 
 

@@ -19,6 +19,7 @@ CARD = "card.md"
 AUDIT = "audit.json"
 WARMUP = "tf_serving_warmup_requests"  # the name that TensorFlow Serving looks for
 MOST_RECORDS = 1000  # more warm-up requests, and TensorFlow Serving refuses the model
+WARMUP_COMPILED = "kzoo_warmup_requests_xla"  # further ones, for a server that has its XLA flag: a bundle adds them
 COMPILED = "_xla"  # signatures whose name ends so need a server that was started with its XLA flag
 INITIALIZER = "__saved_model_init_op"  # stands among the signatures, but no request reaches it
 
@@ -72,6 +73,15 @@ def read(directory: Path | str) -> Any:
         if "serve" in meta_graph.meta_info_def.tags:
             return meta_graph
     raise UserError(f"{path} has no graph with the tag 'serve', the one that TensorFlow Serving loads.")
+
+
+def warm_up_compiled(directory: Path) -> None:
+    """Adds the requests for compiled signatures to those that a SavedModel's server runs: for one with its XLA flag."""
+    more = directory / EXTRA / WARMUP_COMPILED
+    if more.is_file():
+        with (directory / EXTRA / WARMUP).open("ab") as all_of_them:
+            all_of_them.write(more.read_bytes())  # records follow one another
+        more.unlink()
 
 
 def _default_first(item: tuple[str, Any]) -> tuple[bool, str]:

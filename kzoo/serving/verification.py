@@ -59,7 +59,7 @@ def verify(
     for name, signature in entries.items():
         inputs = example(task, signature)
         num_rows = len(next(iter(inputs.values())))
-        tensors = signature.tensors(_varied(inputs))
+        tensors = signature.tensors(_varied(inputs, signature.defaults))
         answers = loaded.signatures[name](**tensors)
         off = max(off, _difference(name, answers, traced[name](**tensors), within))
         texts += sum(_valid(name, key, value) for key, value in answers.items())
@@ -89,7 +89,7 @@ def distance(task: Any, other: Any) -> float:
     Numbers whose shapes differ, as another text's would, are left out.
     """
     signature = next(iter(task.signatures().values()))
-    tensors = signature.tensors(_varied(example(task, signature)))
+    tensors = signature.tensors(_varied(example(task, signature), signature.defaults))
     here, there = task.serve(tensors), other.serve(tensors)
     pairs = [(here[key], there[key]) for key in here if here[key].dtype.is_floating]
     found = [
@@ -131,13 +131,13 @@ def example(task: Any, signature: Any) -> dict[str, list]:
     return {key: [knobs[key]] * num_rows if key in knobs else list(plain.get(key, first)) for key in signature.inputs}
 
 
-def _varied(inputs: Mapping[str, list]) -> dict[str, list]:
-    """The rows and three more: half of the first text, its first character, and nothing; other values as they are."""
+def _varied(inputs: Mapping[str, list], knobs: Mapping[str, Any]) -> dict[str, list]:
+    """The rows and three more: half of the first text, its first character, and nothing; knobs and numbers as they are."""
 
     def more(first: Any) -> list:
         return [first[: len(first) // 2], first[:1], ""] if isinstance(first, str) else [first] * 3
 
-    return {key: values + more(values[0]) for key, values in inputs.items()}
+    return {key: values + ([values[0]] * 3 if key in knobs else more(values[0])) for key, values in inputs.items()}
 
 
 def _difference(name: str, answers: Mapping[str, tf.Tensor], expected: Mapping[str, tf.Tensor], within: float) -> float:

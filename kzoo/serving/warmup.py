@@ -25,18 +25,20 @@ _STEP = 8  # a decoding step reads all weights for one token: it takes as long a
 class Plan:
     """Which requests to make: each batch size and each length once, then their other pairs while there is work left.
 
-    A signature that decodes a fixed number of tokens takes long whatever it is asked, so it gets one request, and more
-    only while there is work left.
+    A signature that decodes a fixed number of tokens, or explains answers, takes long whatever it is asked, so it gets
+    one request, and more only while there is work left.
 
     Attributes:
         batch_sizes: rows of a request; the sizes that the server's batching pads to.
         lengths: tokens of each row's text, special tokens included; those the model cannot read are left out.
         work: floating-point operations for each signature, beyond which nothing is added.
+        compiled_work: the same for a compiled signature, each of whose programs takes seconds at its first request.
     """
 
     batch_sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     lengths: tuple[int, ...] = (16, 32, 64, 128, 256, 512, 1024)
     work: float = 1e11
+    compiled_work: float = 1e12
 
     def __post_init__(self):
         for name in ("batch_sizes", "lengths"):
@@ -61,7 +63,8 @@ class Request:
 def requests(task: Any, entries: Mapping[str, Any], plan: Plan) -> list[Request]:
     """The requests of a plan for a task and its signatures.
 
-    Compiled signatures get none: a server without its XLA flag would fail at them, and not load the model.
+    Compiled signatures get none here (see ``compiled_requests``): a server without its XLA flag would fail at them, and
+    not load the model.
     """
     texts = _texts(task, plan.lengths)
     parameters = sum(int(np.prod(weight.shape)) for weight in task.model.weights)
@@ -72,15 +75,40 @@ def requests(task: Any, entries: Mapping[str, Any], plan: Plan) -> list[Request]
         new_tokens = 0 if set(_SHORT) & set(signature.inputs) else getattr(task, "max_new_tokens", 0)
         left = plan.work
         for number, (rows, length) in enumerate(_shapes(plan.batch_sizes, tuple(texts))):
-            left -= 2 * parameters * rows * (length + _STEP * new_tokens)
-            is_needed = number == 0 or (not new_tokens and (rows == min(plan.batch_sizes) or length == min(texts)))
+            left -= 2 * parameters * rows * (length + _STEP * new_tokens) * signature.passes
+            takes_long = new_tokens or signature.passes > 1
+            is_needed = number == 0 or (not takes_long and (rows == min(plan.batch_sizes) or length == min(texts)))
             if left >= 0 or is_needed:
                 inputs = _inputs(task, signature, texts[length], rows)
                 made.append(Request(signature=name, inputs=inputs, rows=rows, length=length))
-    if len(made) > saved_model.MOST_RECORDS:
-        raise ValueError(
-            f"A model may bring at most {saved_model.MOST_RECORDS} warm-up requests. The plan makes {len(made)}."
-        )
+    return _few(made)
+
+
+def compiled_requests(task: Any, entries: Mapping[str, Any], plan: Plan) -> list[Request]:
+    """Requests for the programs of the compiled signatures, small ones first, while there is work left.
+
+    Where several signatures run the same programs, the one that may ask for few tokens is asked for all of them.
+    """
+    found = {name: signature for name, signature in entries.items() if signature.shapes}
+    parameters = sum(int(np.prod(weight.shape)) for weight in task.model.weights)
+    short = [name for name, signature in found.items() if set(_SHORT) & set(signature.inputs)]
+    made = []
+    for name, signature in found.items():
+        lengths = sorted({length for _, length in signature.shapes})
+        texts = {length: next(iter(_texts(task, (length,)).values())) for length in lengths}
+        left = plan.compiled_work
+        for number, (rows, length) in enumerate(sorted(signature.shapes, key=lambda shape: shape[0] * shape[1])):
+            left -= 2 * parameters * rows * length
+            if number == 0 or (left >= 0 and name in (short[:1] or found)):
+                inputs = _inputs(task, signature, texts[length], rows)
+                made.append(Request(signature=name, inputs=inputs, rows=rows, length=length))
+    return _few(made)
+
+
+def _few(made: list[Request]) -> list[Request]:
+    most = saved_model.MOST_RECORDS
+    if len(made) > most:
+        raise ValueError(f"A model may bring at most {most} warm-up requests. The plan makes {len(made)}.")
     return made
 
 

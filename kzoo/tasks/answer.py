@@ -98,6 +98,7 @@ class Answer(Task):
     """
 
     name = "answer"
+    can_be_compiled = True
     columns = {"question": "string", "context": "string", "answers": "list"}
     inputs = {
         "question": tf.TensorSpec([None], tf.string, name="question"),

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from kzoo.errors import UserError
 from kzoo.tasks import tf_example
+from kzoo.tasks.abstention import check_abstention, chosen_label
 from kzoo.tasks.class_weights import checked_weights, each_weight, weights_of_targets
 from kzoo.tasks.counting import CountedAccuracy, several_labels
 from kzoo.tasks.published_head import label_keys, labels_of_head, units_of_head
@@ -56,6 +57,9 @@ class Classify(TextHead):
             checkpoint's own head when ``labels`` are its own, else False. The column ``label`` then holds a list (JSON
             Lines), a JSON list as text, or names between ``separator``.
         threshold: with ``multi_label``, the probability from which on a label is given.
+        abstain_below: the score that a label must have to be given; below it ``label`` is ``abstain_label``, and the
+            scores are what they are. None for an answer to every text.
+        abstain_label: what stands in the place of a label then.
         separator: with ``multi_label``, what stands between labels in a text.
         class_weights: how much the classes weigh in the loss, ``{label: weight}``, 1 where a label is not named; or
             "balanced": as much as makes all classes of the examples weigh the same together,
@@ -82,6 +86,7 @@ class Classify(TextHead):
     """
 
     name = "classify"
+    can_be_compiled = True
     columns = {"text": "string", "label": "label"}
 
     def __init__(
@@ -91,6 +96,8 @@ class Classify(TextHead):
         labels: Sequence[str] | None = None,
         multi_label: bool | None = None,
         threshold: float = 0.5,
+        abstain_below: float | None = None,
+        abstain_label: str = "",
         separator: str = ",",
         class_weights: Mapping[str, float] | str | None = None,
         pair: bool = False,
@@ -108,11 +115,13 @@ class Classify(TextHead):
             raise UserError(f"labels must name {number} or more different classes. Received {labels}.")
         if not 0 < threshold < 1:
             raise UserError(f"threshold must lie between 0 and 1. Received {threshold}.")
+        check_abstention(abstain_below, abstain_label, labels, multi_label=multi_label)
         if not separator:
             raise UserError("separator must be what stands between labels, a comma for example. Received ''.")
         self.labels = labels
         self.multi_label = multi_label
         self.threshold = threshold
+        self.abstain_below, self.abstain_label = abstain_below, abstain_label
         self.separator = separator
         self.class_weights = checked_weights(class_weights, labels, can_balance=not multi_label)
         super().__init__(
@@ -148,11 +157,20 @@ class Classify(TextHead):
         scores = tf.nn.sigmoid(logits) if self.multi_label else tf.nn.softmax(logits)
         answers = {"scores": scores, "classes": tf.broadcast_to(classes, tf.shape(scores))}
         if not self.multi_label:
-            return {"label": tf.gather(classes, tf.argmax(scores, -1)), **answers}
+            return {"label": chosen_label(scores, self.labels, self.abstain_below, self.abstain_label), **answers}
         order = tf.argsort(scores, direction="DESCENDING", stable=True)
         count = tf.reduce_sum(tf.cast(scores >= self.threshold, tf.int32), axis=-1)  # [B]
         given = tf.sequence_mask(count, len(self.labels))
         return {"labels": tf.where(given, tf.gather(classes, order), ""), "count": count, **answers}
+
+    @property
+    def explained_labels(self):  # type: ignore[override]
+        return self.labels
+
+    def explained_score(self, logits, target):
+        """The probability of the label."""
+        scores = tf.nn.sigmoid(logits) if self.multi_label else tf.nn.softmax(logits)
+        return tf.gather(scores, target, batch_dims=1)
 
     def signatures(self):
         """The plain answer, and ``classify`` for the Classify API: ``classes`` and ``scores`` of ``tf.Example``."""
@@ -177,6 +195,8 @@ class Classify(TextHead):
         options = super().options() | {"labels": self.labels, "multi_label": self.multi_label}
         if self.multi_label:
             options |= {"threshold": self.threshold, "separator": self.separator}
+        if self.abstain_below is not None:
+            options |= {"abstain_below": self.abstain_below, "abstain_label": self.abstain_label}
         return options | ({"class_weights": self.class_weights} if self.class_weights else {})
 
     def published(self):

@@ -309,6 +309,9 @@ class Generate(Task):
         """The plain answer, and those of ``Writer.signatures``."""
         return super().signatures() | self.writer.signatures()
 
+    def compiled_signatures(self):
+        return self.writer.compiled_signatures()
+
     @property
     def most_tokens(self):
         """Most tokens of a prompt, which leave room for the new ones."""

@@ -19,6 +19,7 @@ TASKS = {
     "tag": "kzoo.tasks.tag:Tag",
     "generate": "kzoo.tasks.generate:Generate",
     "embed": "kzoo.tasks.embed:Embed",
+    "few_shot": "kzoo.tasks.few_shot:FewShot",
     "fill_mask": "kzoo.tasks.fill_mask:FillMask",
     "pretrain": "kzoo.tasks.pretrain:Pretrain",
 }
@@ -75,7 +76,7 @@ def load_task(directory, *, dtype=None) -> Task:
         if unknown:
             raise UserError(f"{path} gives {name} the options {', '.join(unknown)}, which this release does not have.")
         _check_head(pretrained, name, path)
-        return kind(pretrained, **options)
+        return kind.restored(pretrained, options, directory)
     architectures = pretrained.published.get("architectures") or []
     for name, head in pretrained.family.HEADS.items():
         if head.architecture in architectures:

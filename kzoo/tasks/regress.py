@@ -34,6 +34,7 @@ class Regress(TextHead):
     """
 
     name = "regress"
+    can_be_compiled = True
     columns = {"text": "string", "label": "number"}
 
     def __init__(

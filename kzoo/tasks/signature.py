@@ -17,6 +17,8 @@ class Signature:
         defaults: name to value ``[1]`` of inputs that a gRPC client may leave out.
         request: from the task's own inputs, lists of rows by name, to those of this signature, where they differ.
         method: the API by which it is asked: ``predict``, ``classify`` or ``regress``.
+        shapes: of one that XLA compiles the rows and tokens of each of its programs, which warm-up asks for.
+        passes: how often an answer takes the work of a plain pass over its text.
     """
 
     function: Callable[..., dict[str, tf.Tensor]]
@@ -24,6 +26,8 @@ class Signature:
     defaults: dict[str, Any] = field(default_factory=dict)
     request: Callable[[Mapping[str, list]], Mapping[str, Any]] | None = None
     method: str = "predict"
+    shapes: tuple[tuple[int, int], ...] = ()
+    passes: int = 1
 
     def tensors(self, rows: Mapping[str, list]) -> dict[str, tf.Tensor]:
         """A request: rows of the signature's own inputs or, where it has a ``request``, of the task's."""

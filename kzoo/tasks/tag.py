@@ -17,12 +17,13 @@ from kzoo.tasks.class_weights import checked_weights, weights_of_targets
 from kzoo.tasks.counting import CountedAccuracy
 from kzoo.tasks.entity_f1 import EntityF1
 from kzoo.tasks.framing import fill_empty, frame, start_id
+from kzoo.tasks.parts import dense_rows, parts_of
 from kzoo.tasks.published_head import hidden_layer, label_keys, labels_of_head
 from kzoo.tasks.task import Signature, Task
 from kzoo.tasks.windows import merged, spread, windows
 from kzoo.tasks.words import WordMarks, Words, align, words
 from kzoo.tokenizers import Tokens
-from kzoo.tokenizers.characters import decode, encode, positions_of
+from kzoo.tokenizers.characters import positions_of
 
 # B texts, W windows, T length, C classes, U words of all texts, E entities of all texts, S entities of a text at most
 
@@ -67,6 +68,7 @@ class Tag(Task):
     """
 
     name = "tag"
+    can_be_compiled = True
     columns = {"text": "string", "entities": "list"}
 
     def __init__(
@@ -270,11 +272,11 @@ class Tag(Task):
         score = tf.gather(tf.gather(scores, classes, batch_dims=1), inside)
         row, start = tf.gather(found.row, of), tf.gather(found.starts, of)
         end = tf.math.segment_max(tf.gather(found.ends, inside), entity)
-        return _dense_rows(
+        return dense_rows(
             row,
             tf.shape(inputs["text"])[0],
             {
-                "text": _parts(inputs["text"], row, start, end),
+                "text": parts_of(inputs["text"], row, start, end),
                 "type": tf.gather(tf.constant(["", *self.types]), tf.gather(kind, of)),
                 "score": tf.math.segment_mean(score, entity),
                 "start": start,
@@ -286,11 +288,11 @@ class Tag(Task):
         """As ``postprocess``, for the signature ``tokens``."""
         found, classes, scores = self.read_words(outputs, tokens)
         number = tf.shape(inputs["text"])[0]
-        rows = _dense_rows(
+        rows = dense_rows(
             found.row,
             number,
             {
-                "text": _parts(inputs["text"], found.row, found.starts, found.ends),
+                "text": parts_of(inputs["text"], found.row, found.starts, found.ends),
                 "label": tf.gather(tf.constant(self.labels), classes),
                 "score": tf.gather(scores, classes, batch_dims=1),
                 "start": found.starts,
@@ -365,22 +367,3 @@ def _checked(labels: list[str], source: str) -> list[str]:
     if len(labels) < 2 or len(set(labels)) != len(labels):
         raise UserError(f"labels must name different types of entities, or different classes. Received {labels}.")
     return labels
-
-
-def _parts(texts: tf.Tensor, row, start, end) -> tf.Tensor:
-    """Parts of texts ``[B]`` as strings ``[P]``, valid UTF-8, from rows and offsets in code points ``[P]``."""
-    characters = decode(texts)
-    offset = tf.cast(tf.gather(characters.row_splits, row), tf.int32)
-    places = tf.ragged.range(offset + start, offset + end, row_splits_dtype=tf.int64)
-    return encode(tf.gather(characters.code_points, places.flat_values), places.row_splits)
-
-
-def _dense_rows(row, number, columns: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """Values ``[P, ...]`` as rows ``[number, S, ...]``, at least one wide, with ``count`` ``[number]``."""
-    count = tf.math.unsorted_segment_sum(tf.ones_like(row), row, number)
-    most = tf.maximum(tf.reduce_max(tf.concat([count, [1]], 0)), 1)
-    rows = {}
-    for name, values in columns.items():
-        ragged = tf.RaggedTensor.from_row_lengths(values, tf.cast(count, tf.int64))
-        rows[name] = ragged.to_tensor(shape=tf.concat([[number, most], tf.shape(values)[1:]], 0))
-    return rows | {"count": count}

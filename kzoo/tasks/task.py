@@ -5,7 +5,7 @@ pipeline that trains, and inside the SavedModel that serves.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from kzoo.checkpoints.pretrained import Pretrained
 from kzoo.checkpoints.replacing import write_text
 from kzoo.errors import UserError
 from kzoo.models import lora
-from kzoo.tasks import from_token_ids
+from kzoo.tasks import compiled, from_token_ids
 from kzoo.tasks.chunks import by_length
 from kzoo.tasks.framing import dense
 from kzoo.tasks.signature import Signature
@@ -63,6 +63,11 @@ class Task:
     packs_rows = False
     """The same of the rows that it makes of ``exchanges``."""
 
+    can_be_compiled = False
+    """Whether the plain answer is made of ``logits`` alone, so that the model beneath may be a compiled one."""
+    keeps_examples_whole = False
+    """Whether the rows of an example learn from each other: as many for each, and never in two batches or devices."""
+
     def __init__(self, pretrained: Pretrained, *, max_length: int | None = None):
         self.pretrained = pretrained
         limit = min(pretrained.backbone.num_positions, pretrained.tokenizer.max_length or 2**31)
@@ -84,6 +89,11 @@ class Task:
     def tokenizer(self):
         """The backbone's tokenizer."""
         return self.pretrained.tokenizer
+
+    @property
+    def tokenizers(self) -> list:
+        """All tokenizers that answers need; an export has their tables."""
+        return [self.tokenizer]
 
     # -- what a task says ------------------------------------------------------------------------------------------
 
@@ -162,6 +172,15 @@ class Task:
         """The arguments that make this task again from its backbone."""
         return {"max_length": self.max_length}
 
+    def description(self) -> dict[str, Any]:
+        """The options as ``kzoo.json`` keeps them; see ``restored``."""
+        return self.options()
+
+    @classmethod
+    def restored(cls, pretrained: Pretrained, options: Mapping[str, Any], directory: Path) -> "Task":
+        """The task of what ``description`` said and ``save`` wrote into the directory."""
+        return cls(pretrained, **options)
+
     def published(self) -> dict[str, Any]:
         """Keys that the task adds to ``config.json``."""
         return {}
@@ -209,6 +228,14 @@ class Task:
         """The entries for those who bring token ids of their own; an export has them when it is asked to."""
         return {from_token_ids.NAME: from_token_ids.signature(self)}
 
+    def compiled_signatures(self) -> dict[str, Signature]:
+        """The entries that XLA compiles; an export has them when it is asked to. See ``kzoo.tasks.compiled``."""
+        return compiled.signatures(self)
+
+    def explain_signatures(self, **options: Any) -> dict[str, Signature]:
+        """The entries that explain answers; an export has them when it is asked to. See ``kzoo.tasks.explain``."""
+        raise UserError(f"Only the tasks classify and regress explain their answers. This one is {self.name}.")
+
     @property
     def most_tokens(self) -> int:
         """Most tokens of a row that is read."""
@@ -225,13 +252,30 @@ class Task:
             texts: a text, a list of texts, or a dict of lists for a task with several inputs.
             batch_size: texts at once; they are sorted by length first, the answers come in the order given.
         """
+        return self._in_batches(self._traced(), self._columns(texts), batch_size)
+
+    def predict_arrays(
+        self, texts: str | Sequence[str] | Mapping[str, Sequence], *, batch_size: int = 32
+    ) -> dict[str, np.ndarray]:
+        """As ``predict``, for answers whose rows have the same shape for every text: an array ``[B, ...]`` an output."""
+        found: dict[str, np.ndarray] = {}
+        columns = self._columns(texts)
+        for rows, arrays in self._answered(self._traced(), columns, batch_size):
+            for name, array in arrays.items():
+                if name not in found:
+                    found[name] = np.zeros([len(next(iter(columns.values()))), *array.shape[1:]], array.dtype)
+                found[name][rows] = array
+        return found
+
+    def _traced(self) -> Callable:
+        """The plain answer as a graph."""
         if self._answer is None:
             signature = next(iter(self.signatures().values()))
             specs = {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in signature.inputs.items()}
             self._answer = tf.function(
                 lambda inputs: signature.function(**inputs), input_signature=[specs], autograph=False
             )
-        return self._in_batches(self._answer, self._columns(texts), batch_size)
+        return self._answer
 
     def _columns(self, texts) -> dict[str, np.ndarray]:
         """The inputs by name, each an array of UTF-8 bytes; half of a surrogate pair becomes a question mark."""
@@ -249,16 +293,22 @@ class Task:
         return {name: np.array(values, dtype=object) for name, values in columns.items()}
 
     def _in_batches(self, function, columns: dict[str, np.ndarray], batch_size: int) -> list[dict]:
-        lengths = [sum(map(len, texts)) for texts in zip(*columns.values(), strict=True)]
-        order = np.argsort(lengths, kind="stable")
-        answers: list[dict] = [{}] * len(order)
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            outputs = function({name: tf.constant(values[rows].tolist()) for name, values in columns.items()})
-            arrays = {name: tensor.numpy() for name, tensor in outputs.items()}
+        answers: list[dict] = [{}] * len(next(iter(columns.values())))
+        for rows, arrays in self._answered(function, columns, batch_size):
             for position, row in enumerate(rows):
                 answers[row] = {name: _python(array[position]) for name, array in arrays.items()}
         return answers
+
+    def _answered(
+        self, function, columns: dict[str, np.ndarray], batch_size: int
+    ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+        """Numbers of texts of like length, and the answers to them."""
+        lengths = [sum(map(len, texts)) for texts in zip(*columns.values(), strict=True)]
+        order = np.argsort(lengths, kind="stable")
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            outputs = function({name: tf.constant(values[rows].tolist()) for name, values in columns.items()})
+            yield rows, {name: tensor.numpy() for name, tensor in outputs.items()}
 
     def forget_traces(self) -> None:
         """Lets what ``predict`` calls be traced anew, after the model's layers have changed."""
@@ -309,7 +359,7 @@ class Task:
 
     def write_description(self, directory: Path) -> None:
         """Writes ``kzoo.json``, which holds the task's options."""
-        description = {"kzoo": __version__, "task": self.name, "options": self.options()}
+        description = {"kzoo": __version__, "task": self.name, "options": self.description()}
         text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
         write_text(directory / DESCRIPTION, text)
 

@@ -1,12 +1,17 @@
 """A linear head over one vector of each text, or of each pair of texts: what a classifier and a regressor share."""
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
 import keras
+import numpy as np
 import tensorflow as tf
 
 from kzoo.errors import UserError
 from kzoo.layers.linear import Linear
-from kzoo.tasks.embed import Pooling
+from kzoo.tasks.explain import INTEGRATED, METHODS, WITH_KNOBS, Explainer, as_dict
 from kzoo.tasks.framing import TRUNCATIONS, frame_pair, frame_text
+from kzoo.tasks.pooling import Pooling
 from kzoo.tasks.published_head import hidden_layer, units_of_head
 from kzoo.tasks.task import Task
 
@@ -51,6 +56,7 @@ class TextHead(Task):
         self.pair = pair
         self.truncation = truncation
         self.dropout = dropout
+        self._explain: dict[tuple, Callable] = {}
         if pair:
             self.inputs = {"text": TEXT, "text_pair": TEXT_PAIR}
             self.columns = {"text": "string", "text_pair": "string"} | {
@@ -65,25 +71,109 @@ class TextHead(Task):
         """A model from ``token_ids``, ``padding_mask`` and, for pairs, ``segment_ids`` to float32 ``[B, U]``."""
         names = ["token_ids", "padding_mask", *(["segment_ids"] if self._has_segments(backbone) else [])]
         inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in names}
-        outputs = backbone(inputs)
         form = self.pretrained.head_for(self.name)
+        self._pooling: keras.layers.Layer | None = None
         if self.pretrained.is_decoder:
-            x = LastToken(name="last_token")(outputs["sequence_output"], inputs["padding_mask"])
-        elif form and form.pooled:
-            x = outputs["pooled_output"]
-        elif self.pretrained.published.get("classifier_pooling") == "mean":
-            x = Pooling(pooling="mean", normalize=False, name="pooling", dtype="float32")(
-                outputs["sequence_output"], inputs["padding_mask"]
-            )
-        else:
-            x = outputs["sequence_output"][:, 0]
+            self._pooling = LastToken(name="last_token")
+        elif not (form and form.pooled) and self.pretrained.published.get("classifier_pooling") == "mean":
+            self._pooling = Pooling(pooling="mean", normalize=False, name="pooling", dtype="float32")
         self.hidden = hidden_layer(self.pretrained, self.name)
         if self.hidden is not None:
-            x = self.hidden(keras.layers.Dropout(self.dropout, name="hidden_dropout")(x))
-        x = keras.layers.Dropout(self.dropout, name="head_dropout")(x)
+            self._hidden_dropout = keras.layers.Dropout(self.dropout, name="hidden_dropout")
+        self._head_dropout = keras.layers.Dropout(self.dropout, name="head_dropout")
         use_bias = not self.pretrained.is_decoder  # as transformers stores the two
         self.head = Linear(self.units, use_bias=use_bias, name="head", dtype="float32")
-        return keras.Model(inputs, self.head(x), name=self.name)
+        return keras.Model(inputs, self.read(backbone(inputs), inputs["padding_mask"]), name=self.name)
+
+    def read(self, outputs: Mapping[str, Any], padding_mask):
+        """The numbers of each text, float32 ``[B, U]``, from the backbone's outputs and the mask ``[B, T]``."""
+        form = self.pretrained.head_for(self.name)
+        if self._pooling is not None:
+            x = self._pooling(outputs["sequence_output"], padding_mask)
+        elif form and form.pooled:
+            x = outputs["pooled_output"]
+        else:
+            x = outputs["sequence_output"][:, 0]
+        if self.hidden is not None:
+            x = self.hidden(self._hidden_dropout(x))
+        return self.head(self._head_dropout(x))
+
+    def logits_of_vectors(self, features: Mapping[str, Any], vectors):
+        """As the model, with vectors ``[B, T, E]`` in the place of the token embedding's, without dropout.
+
+        Args:
+            features: the model's inputs; their ids are not looked at.
+            vectors: of the tokens.
+        """
+        return self.read(
+            self.backbone({**features, "token_vectors": vectors}, training=False), features["padding_mask"]
+        )
+
+    explained_labels: Sequence[str] = ()
+    """Labels of which one is explained; none where the one number of a text is."""
+
+    def explained_score(self, logits, target):
+        """What of the numbers ``[B, U]`` is explained, float32 ``[B]``; ``target`` int32 ``[B]`` says which label."""
+        return logits[:, 0]
+
+    def likeliest(self, logits):
+        """The label that is explained unless another is asked for, int32 ``[B]``."""
+        return tf.argmax(logits, axis=-1, output_type=tf.int32)
+
+    def explain_signatures(self, **options):
+        return Explainer(self, **options).signatures()
+
+    def explain(
+        self,
+        texts,
+        *,
+        target: str = "",
+        method: str = INTEGRATED,
+        steps: int = 32,
+        baseline: str = "zero",
+        attention: bool = False,
+        batch_size: int = 32,
+    ) -> list[dict]:
+        """How much each token has to do with the answer: see ``kzoo.tasks.explain.Explainer``.
+
+        Args:
+            texts: as for ``predict``.
+            target: of a classifier, the label to explain; by default the likeliest of each text.
+            method: "integrated_gradients", or "gradient_times_input", the gradient at the text alone: quick and rough.
+            steps: points of the line at which the gradient is taken.
+            baseline: what says nothing: "zero", "pad" or "mask".
+            attention: whether the maps of the attention are wanted, too.
+            batch_size: texts at once; the result does not depend on it.
+
+        Returns:
+            A dict a text: ``label`` (of a classifier), ``score``, ``baseline_score``, ``gap``, and ``tokens``, each a
+            dict of ``token``, ``attribution``, ``start``, ``end`` and, of pairs, ``text_index``. With attention
+            ``attention`` ``[L, P, P]``, and ``place`` of each token in it.
+
+        Raises:
+            UserError: a label or a method that there is not, or what ``Explainer`` refuses.
+        """
+        if target and target not in self.explained_labels:
+            known = ", ".join(map(repr, self.explained_labels)) or "none: it gives a number"
+            raise UserError(f"target must be one of the model's labels, {known}. Received {target!r}.")
+        if method not in METHODS:
+            raise UserError(f"method must be one of {', '.join(METHODS)}. Received {method!r}.")
+        key = (steps, baseline, attention)
+        if key not in self._explain:
+            signature = self.explain_signatures(steps=steps, baseline=baseline, attention=attention)[WITH_KNOBS]
+            specs = {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in signature.inputs.items()}
+            self._explain[key] = tf.function(
+                lambda inputs: signature.function(**inputs), input_signature=[specs], autograph=False
+            )
+        columns = self._columns(texts)
+        number = len(next(iter(columns.values())))
+        knobs = {"target": target, "method": method} if self.explained_labels else {"method": method}
+        columns |= {name: np.array([value.encode()] * number, dtype=object) for name, value in knobs.items()}
+        return [as_dict(answer) for answer in self._in_batches(self._explain[key], columns, batch_size)]
+
+    def forget_traces(self):
+        super().forget_traces()
+        self._explain = {}
 
     def _has_segments(self, backbone) -> bool:
         """Whether the model is told which of the two texts a token is of."""

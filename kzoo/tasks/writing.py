@@ -10,7 +10,8 @@ from kzoo.errors import UserError
 from kzoo.generation import stopping
 from kzoo.generation.beam import search
 from kzoo.generation.controls import Controls
-from kzoo.generation.decode import decode
+from kzoo.generation.decode import Decoded, decode
+from kzoo.tasks import compiled, compiled_writing
 from kzoo.tasks.chunks import by_length
 from kzoo.tasks.lines import biases, blocked_sequences, lines
 from kzoo.tasks.task import Signature
@@ -53,6 +54,8 @@ _OF_BEAMS = ("max_new_tokens", "min_new_tokens", "repetition_penalty", "blocked_
 BEAM_KNOBS = {name: KNOBS[name] for name in _OF_BEAMS} | {
     "length_penalty": Knob(tf.float32, 1.0, None, "above 0 favours long texts, 0 short ones")
 }
+COMPILED_KNOBS = {name: knob for name, knob in KNOBS.items() if knob.dtype != tf.string}
+"""What a request may set where XLA compiles the loop, which knows no strings."""
 OUTPUTS = {
     "generate": ("text", "count", "finish_reason", "log_probability"),
     "generate_tokens": ("text", "count", "token_ids", "log_probabilities"),
@@ -113,8 +116,29 @@ class Writer:
             copies=self.num_sequences,
             sees_whole_prompt=self.task.prefix_attention,
         )
+        return self._shown(given, found, controls.repeated(self.num_sequences).stops)
+
+    def write_compiled(self, prompt, **knobs) -> dict[str, tf.Tensor]:
+        """As ``write`` with ``COMPILED_KNOBS``, the loop compiled by XLA; blocked words and bias are the defaults'."""
+        given = _Batch(prompt, knobs)
+        with tf.init_scope():
+            usual = self._controls(_Batch(tf.constant([""]), self.values(KNOBS)))
+        run = compiled_writing.CompiledDecoding(
+            self.task.backbone,
+            room=self.task.max_new_tokens,
+            most=self.task.most_tokens,
+            end_ids=() if self.task.stop_id is None else (self.task.stop_id,),
+            copies=self.num_sequences,
+            sees_whole_prompt=self.task.prefix_attention,
+            bias=usual.bias if self.defaults["logit_bias"] else None,
+            blocked=usual.blocked if self.defaults["blocked_words"] else None,
+        )
+        found = run(self.task.tokenize({"prompt": given.prompt})["token_ids"], self._controls(given))
+        return self._shown(given, found, None)
+
+    def _shown(self, given: "_Batch", found: Decoded, stops) -> dict[str, tf.Tensor]:
+        """What was written, as ``write`` returns it."""
         text = self.task.tokenizer.detokenize(tf.RaggedTensor.from_tensor(found.token_ids, found.counts))
-        stops = controls.repeated(self.num_sequences).stops
         if stops is not None:
             text = tf.cond(tf.size(stops) > 0, lambda: stopping.cut(text, stops), lambda: text)
         outputs = {
@@ -232,20 +256,50 @@ class Writer:
         )
         return found
 
-    def _choice(self, name: str) -> Callable[..., dict[str, tf.Tensor]]:
+    def compiled_signatures(self) -> dict[str, Signature]:
+        """``generate``, ``generate_tokens`` and the plain answer, the loop compiled by XLA.
+
+        Raises:
+            UserError: the task's own answers end at stop strings, for which text is read while it is written.
+        """
+        if self.defaults["stop"]:
+            raise UserError(
+                "XLA compiles no loop that looks for stop strings, and this task's answers end at such: "
+                f"stop={self.defaults['stop']!r}. Export it without compiled=True (--compiled)."
+            )
+        prompt = self.task.inputs["prompt"]
+        shapes = compiled.shapes(compiled_writing.ROWS, self.task.most_tokens)
+        inputs, defaults = {"prompt": prompt, **_specs(COMPILED_KNOBS)}, self._arrays(COMPILED_KNOBS)
+        found = {
+            f"{name}{compiled.SUFFIX}": Signature(
+                self._choice(name, f"generate{compiled.SUFFIX}"), inputs, defaults, shapes=shapes
+            )
+            for name in ("generate", "generate_tokens")
+        }
+        if self.num_beams == 1:
+
+            def answer(prompt):
+                values = self.values(COMPILED_KNOBS)
+                return {"text": self.function(f"generate{compiled.SUFFIX}")(prompt=prompt, **values)["text"]}
+
+            found[f"serving_default{compiled.SUFFIX}"] = Signature(answer, {"prompt": prompt}, shapes=shapes)
+        return found
+
+    def _choice(self, name: str, function: str = "generate") -> Callable[..., dict[str, tf.Tensor]]:
         """What a signature shows of all that is computed; the loop is one function for all that run it."""
 
         def shown(**inputs):
-            return {key: value for key, value in self.function("generate")(**inputs).items() if key in OUTPUTS[name]}
+            return {key: value for key, value in self.function(function)(**inputs).items() if key in OUTPUTS[name]}
 
         return shown
 
     def function(self, name: str) -> Callable[..., dict[str, tf.Tensor]]:
-        """``generate``, ``beam`` or ``score`` as a ``tf.function`` of vectors, traced once."""
+        """``generate``, ``generate_xla``, ``beam`` or ``score`` as a ``tf.function`` of vectors, traced once."""
         if name not in self._functions:
             text = tf.TensorSpec([None], tf.string)
             calls: dict[str, tuple[Callable, dict]] = {
                 "generate": (self.write, {"prompt": text} | _specs(KNOBS)),
+                f"generate{compiled.SUFFIX}": (self.write_compiled, {"prompt": text} | _specs(COMPILED_KNOBS)),
                 "beam": (self.search, {"prompt": text} | _specs(BEAM_KNOBS)),
                 "score": (self.score, {"prompt": text, "text": text}),
             }

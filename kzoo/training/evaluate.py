@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import tensorflow as tf
+
 from kzoo.data.batching import Batches
 from kzoo.data.token_folder import as_examples
 from kzoo.errors import UserError
@@ -29,10 +31,10 @@ def evaluate(task, examples, *, batch_size: int = 32, verbose: int = 0) -> dict[
     examples = as_examples(examples)
     if len(examples) == 0:
         raise UserError("There is nothing to evaluate: the examples are empty.")
-    model = TrainingModel(task.model, loss=task.loss(), metrics=task.metrics())
-    replicas = model.distribute_strategy.num_replicas_in_sync
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
     batch_size = -(-batch_size // replicas) * replicas
-    batches = Batches(task, examples, batch_size=batch_size, training=False)
+    batches = Batches(task, examples, batch_size=batch_size, training=False)  # first: some tasks learn by the examples
+    model = TrainingModel(task.model, loss=task.loss(), metrics=task.metrics())
     return measure(model, task, batches, examples=examples, verbose=verbose)
 
 

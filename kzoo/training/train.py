@@ -142,6 +142,8 @@ def _read(name: str, said: DataConfig, part: tuple[int, int] | None) -> Any:
 
 def make_task(config: RunConfig, examples: Examples | TokenFolder, folder: RunFolder):
     """The task with its model, as a config says; a vocabulary to be learned is learned from the examples."""
+    if config.task.name == "few_shot":
+        raise UserError("few_shot learns nothing: kzoo few-shot CONFIG.yaml makes it, in seconds.")
     kind = task_class(config.task.name)
     options: dict[str, Any] = dict(config.task.options)
     if config.task.labels is not None:

@@ -96,11 +96,6 @@ def test_an_unknown_pooling(pretrained):
         kzoo.Embed(pretrained, pooling="sum")
 
 
-def test_it_cannot_be_trained(pretrained):
-    with pytest.raises(UserError, match="The task embed cannot be trained yet."):
-        kzoo.Embed(pretrained).loss()
-
-
 @pytest.mark.parametrize(("key", "pooling"), [("cls_token", "cls"), ("mean_tokens", "mean"), ("max_tokens", "max")])
 def test_a_checkpoint_says_its_pooling(tmp_path, key, pooling):
     save_directory(tiny.bert(), tmp_path)

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kzoo import Answer, Classify, Generate, Regress, Tag
+from kzoo import Answer, Classify, Embed, Generate, Regress, Tag
 from kzoo.data.examples import Examples
 from kzoo.training.run import fit
 from kzoo.training.strategy import choose
@@ -88,6 +88,11 @@ HEADS = {
         {"text": TEXTS, "label": ["bad", "good", "good"] * 5},
     ),
     "numbers": (lambda bert: Regress(bert, dropout=0.0), {"text": TEXTS, "label": [0.5, 4.0, 2.5] * 5}),
+    "triplets": (  # negatives of the other device, too
+        lambda bert: Embed(bert, max_length=12),
+        {"text": TEXTS, "text_pair": PAIRS["text_pair"], "negative": ["bad", "a film", "it was it"] * 5},
+    ),
+    "order_of_pairs": (lambda bert: Embed(bert), PAIRS | {"label": [0.5, 4.0, 2.5, 1.0, 3.0] * 3}),
     "answers": (  # windows, of some questions more than of others
         lambda bert: Answer(bert, max_length=16, stride=6),
         {
@@ -121,7 +126,7 @@ def headed(make, examples, strategy):
     sgd = {"name": "sgd", "momentum": 0.9}
     settings = dict(epochs=2, batch_size=4, learning_rate=0.05, optimizer=sgd, logging={"progress": "none"})
     validation = (
-        examples if {"answers", "entities"} & set(examples) else None
+        examples if {"answers", "entities", "negative"} & set(examples) else None
     )  # whose figures are more than the metrics of batches
     result = fit(task, examples, validation, strategy=strategy, say=lambda text: None, **settings)
     return {

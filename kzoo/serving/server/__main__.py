@@ -24,7 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    # What callers do wrong is told to them and not in the log, where gRPC would write a traceback for each.
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
+    logging.getLogger("grpc").setLevel(logging.CRITICAL)
     stop = threading.Event()
 
     def ask_to_stop(number: int, _: object) -> None:

@@ -241,7 +241,7 @@ class BatchScheduler:
 
 def _piece_sizes(size: int, room: int, options: BatchingOptions) -> list[int]:
     """How a request of ``size`` rows is cut: the open batch's ``room`` first, then whole batches."""
-    if size <= room or not options.split_large_batches:
+    if size <= max(room, 0) or not options.split_large_batches:  # no rows at all are one piece, too
         return [size]
     sizes = [room] if room > 0 else []
     size -= sum(sizes)

@@ -12,8 +12,12 @@ class Options:
 
     Attributes:
         allow_version_labels_for_unavailable_models: labels may point at versions that are not loaded (yet).
-        rest_timeout: seconds a REST request may run; None for no limit.
+        rest_timeout: seconds a REST request may take once it has come; None for no limit.
         max_request_bytes: the largest request, also after unzipping (the genuine server: no limit).
+        max_concurrent_requests: requests over each of REST and gRPC that are at work or wait for a thread; further ones
+            are refused at once, REST with 503 and gRPC with RESOURCE_EXHAUSTED (the genuine server: no limit).
+        receive_timeout: seconds in which the head of a REST request must have come, and something more of its body each
+            time (the genuine server: no limit).
         threads: requests at work at once over each of REST and gRPC; None: four a core and at least 32, more where
             batches must fill (the genuine server: four a core).
         poll_seconds: how often to look for new and deleted versions; 0 for never after the start.
@@ -37,6 +41,8 @@ class Options:
     allow_version_labels_for_unavailable_models: bool = False
     rest_timeout: float | None = 30.0
     max_request_bytes: int = 256 << 20
+    max_concurrent_requests: int = 1000
+    receive_timeout: float = 30.0
     threads: int | None = None
     poll_seconds: float = 1.0
     config_poll_seconds: float = 0.0

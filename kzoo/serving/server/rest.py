@@ -57,6 +57,8 @@ class RestApp:
         executor: Executor,
         timeout: float | None = 30.0,
         max_request_bytes: int = 256 << 20,
+        max_concurrent_requests: int = 1000,
+        receive_timeout: float = 30.0,
         cors: bool = False,
         pages: dict[str, Page] | None = None,
     ):
@@ -65,6 +67,9 @@ class RestApp:
         self._executor = executor
         self._timeout = timeout
         self._max_request_bytes = max_request_bytes
+        self._max_concurrent_requests = max_concurrent_requests
+        self._receive_timeout = receive_timeout
+        self._at_work = 0
         self._headers = _CORS if cors else {}
         self._pages = pages or {}
 
@@ -94,9 +99,21 @@ class RestApp:
         except _TooLarge:
             message = f"Request body is larger than the limit of {self._max_request_bytes} bytes"
             return self._reply(413, json_writer.error(message), {"connection": "close"})
-        loop = asyncio.get_running_loop()
-        status, reply = await loop.run_in_executor(self._executor, self._answer, request.method, path, body)
-        return self._reply(status, reply)
+        except TimeoutError:
+            message = f"Nothing of the request body came for {self._receive_timeout:g} seconds"
+            return self._reply(408, json_writer.error(message), {"connection": "close"})
+        if self._at_work >= self._max_concurrent_requests:
+            message = f"The server has {self._at_work} requests at work or waiting, and takes no more"
+            return self._reply(503, json_writer.error(message))
+        self._at_work += 1
+        try:
+            deadline = None if self._timeout is None else time.monotonic() + self._timeout
+            answer = asyncio.get_running_loop().run_in_executor(
+                self._executor, self._answer, request.method, path, body, deadline
+            )
+            return self._reply(*await answer)
+        finally:
+            self._at_work -= 1
 
     def _reply(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> Response:
         return Response(body, status, {"content-type": "application/json", **self._headers, **(headers or {})})
@@ -109,7 +126,12 @@ class RestApp:
     async def _body(self, request: Request) -> bytes:
         limit, size = self._max_request_bytes, 0
         chunks: list[bytes] = []
-        async for chunk in request.stream():
+        stream = request.stream()
+        while True:
+            async with asyncio.timeout(self._receive_timeout):
+                chunk = await anext(stream, None)
+            if chunk is None:
+                break
             size += len(chunk)
             if size <= limit:
                 chunks.append(chunk)
@@ -124,13 +146,13 @@ class RestApp:
             return _unzipped(body, limit)
         return body
 
-    def _answer(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+    def _answer(self, method: str, path: str, body: bytes, deadline: float | None) -> tuple[int, bytes]:
         start = time.perf_counter()
         model = api = ""
         try:
             model, version, label, api = _target(method, path)
             if method == "POST":
-                reply = getattr(self, f"_{api}")(body, model, version, label)
+                reply = getattr(self, f"_{api}")(body, model, version, label, deadline)
             elif api == "metadata":
                 reply = self._metadata(model, version, label)
             else:
@@ -143,7 +165,9 @@ class RestApp:
         self._metrics.request_latency(model, api, "REST", time.perf_counter() - start)
         return 200, reply
 
-    def _predict(self, body: bytes, model: str, version: int | None, label: str | None) -> bytes:
+    def _predict(
+        self, body: bytes, model: str, version: int | None, label: str | None, deadline: float | None
+    ) -> bytes:
         document = json_reader.parse(body)
         signature_name = _signature_name(document)
         with self._registry.use(model, version, label) as servable:
@@ -154,19 +178,23 @@ class RestApp:
                 raise invalid(f"Failed to get input map for signature: {signature_name or 'DEFAULT'}")
             by_row = _is_row_format(document)
             inputs = _inputs(document, by_row, signature.inputs, body)
-            outputs = predict(servable, signature, inputs, timeout=self._timeout)
+            outputs = predict(servable, signature, inputs, timeout=_left(deadline))
         return json_writer.predictions(outputs) if by_row else json_writer.outputs(outputs)
 
-    def _classify(self, body: bytes, model: str, version: int | None, label: str | None) -> bytes:
+    def _classify(
+        self, body: bytes, model: str, version: int | None, label: str | None, deadline: float | None
+    ) -> bytes:
         signature_name, given = _examples(body)
         with self._registry.use(model, version, label) as servable:
-            result = examples.classify(servable, signature_name, given, self._timeout)
+            result = examples.classify(servable, signature_name, given, _left(deadline))
         return json_writer.classifications(result.classes, result.scores)
 
-    def _regress(self, body: bytes, model: str, version: int | None, label: str | None) -> bytes:
+    def _regress(
+        self, body: bytes, model: str, version: int | None, label: str | None, deadline: float | None
+    ) -> bytes:
         signature_name, given = _examples(body)
         with self._registry.use(model, version, label) as servable:
-            return json_writer.regressions(examples.regress(servable, signature_name, given, self._timeout))
+            return json_writer.regressions(examples.regress(servable, signature_name, given, _left(deadline)))
 
     def _status(self, model: str, version: int | None) -> bytes:
         if not model:
@@ -183,6 +211,11 @@ class RestApp:
         return (
             b'{\n"model_spec":' + _json(spec) + b'\n,\n"metadata": {"signature_def": ' + _json(signatures) + b"\n}\n}\n"
         )
+
+
+def _left(deadline: float | None) -> float | None:
+    """Seconds until then: the time in which a request waited for a thread and was read counts."""
+    return None if deadline is None else deadline - time.monotonic()
 
 
 class _TooLarge(Exception):

@@ -252,6 +252,7 @@ class Server:
             return
         import uvicorn
 
+        from kzoo.serving.server.http_protocol import LimitedProtocol
         from kzoo.serving.server.rest import RestApp
 
         self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix="kzoo-rest")
@@ -261,11 +262,14 @@ class Server:
             executor=self._executor,
             timeout=self.options.rest_timeout,
             max_request_bytes=self.options.max_request_bytes,
+            max_concurrent_requests=self.options.max_concurrent_requests,
+            receive_timeout=self.options.receive_timeout,
             cors=self.options.cors,
             pages=self._pages(),
         )
         config = uvicorn.Config(
             app,
+            http=LimitedProtocol.within(self.options.receive_timeout),
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -311,6 +315,7 @@ class Server:
         limit = self.options.max_request_bytes
         self._grpc = grpc.server(
             ThreadPoolExecutor(self._threads, thread_name_prefix="kzoo-grpc"),
+            maximum_concurrent_rpcs=self.options.max_concurrent_requests,
             options=[
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_receive_message_length", limit),

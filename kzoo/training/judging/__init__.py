@@ -15,6 +15,7 @@ from kzoo.training.judging import vectors
 from kzoo.training.judging.answers import judge_answers
 from kzoo.training.judging.classes import judge_classes
 from kzoo.training.judging.entities import judge_entities
+from kzoo.training.judging.few_shot import judge_few_shot
 from kzoo.training.judging.judgement import Judgement
 from kzoo.training.judging.labels import judge_labels
 from kzoo.training.judging.numbers import judge_numbers
@@ -28,6 +29,7 @@ __all__ = ["JUDGES", "Judgement", "columns_of", "judge"]
 JUDGES: dict[str, Callable[[Any, Any, int], Judgement]] = {
     "answer": judge_answers,
     "classify": judge_classes,
+    "few_shot": judge_few_shot,
     "several": judge_labels,
     "regress": judge_numbers,
     "embed": judge_vectors,
@@ -47,8 +49,10 @@ def judge(task, examples, *, batch_size: int = 32) -> Judgement:
         batch_size: rows at once; the result does not depend on it.
 
     Returns:
-        ``classify``: ``loss``, ``accuracy`` with Wilson's interval, ``macro_f1`` and ``matthews_correlation`` with
-        bootstrap intervals, ``calibration_error``, ``per_class``. With several labels ``exact_match``,
+        ``classify`` and ``few_shot``: ``loss``, ``accuracy`` with Wilson's interval, ``macro_f1`` and
+        ``matthews_correlation`` with bootstrap intervals, ``calibration_error``, ``area_under_risk_coverage``,
+        ``per_class``, and where the task may abstain ``coverage`` and ``answered_accuracy``; of free text
+        ``exact_match`` and ``f1``. With several labels ``exact_match``,
         ``label_accuracy``, ``macro_f1``, ``micro_f1``, ``calibration_error`` of the decisions, ``per_class``.
         ``regress``: ``loss``, ``absolute_error``, ``root_squared_error``, ``pearson``, ``spearman``. ``embed``, of
         pairs with a number: ``pearson`` and ``spearman`` of the cosines. ``generate``: ``loss`` of a token,

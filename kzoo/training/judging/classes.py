@@ -16,13 +16,26 @@ SHADES = "Shades are shares of a row. Point at a field for its numbers."
 
 
 def judge_classes(task, examples, batch_size) -> Judgement:
-    """Accuracy, F1, Matthews' correlation, calibration; the matrix, curves, the worst mistakes."""
+    """What ``judge_scores`` measures, of the model's own logits."""
     targets, logits, losses = of_texts(task, examples, batch_size)
-    scores = tf.nn.softmax(logits).numpy()
+    return judge_scores(task, examples, targets, tf.nn.softmax(logits).numpy(), losses)
+
+
+def judge_scores(task, examples, targets, scores, losses) -> Judgement:
+    """Accuracy, F1, Matthews' correlation, calibration, risk; the matrix, curves, the worst mistakes.
+
+    Args:
+        task: has ``labels`` and, where it may decline to answer, ``abstain_below``.
+        examples: N of them.
+        targets: numbers of the right labels ``[N]``.
+        scores: ``[N, C]``.
+        losses: ``[N]``.
+    """
     given, sure = scores.argmax(-1), scores.max(-1)
     right = given == targets
     matrix = metrics.confusion_matrix(targets.tolist(), given.tolist(), range(len(task.labels)))
     calibrated = metrics.calibration(sure, right)
+    risk = metrics.risk_coverage(sure, right)
     share = from_share(float(right.mean()), len(right))
     figures: dict[str, Any] = {
         "loss": float(losses.mean()),
@@ -33,6 +46,8 @@ def judge_classes(task, examples, batch_size) -> Judgement:
         "matthews_correlation": float(metrics.matthews_correlation(matrix)),
         "matthews_correlation_interval_95": list(metrics.bootstrap_counts(metrics.matthews_correlation, matrix)),
         "calibration_error": calibrated.error,
+        "area_under_risk_coverage": risk.area,
+        **_answered(task, right, sure),
         "examples": len(right),
         "per_class": per_class(metrics.per_class(matrix), task.labels),
         "confusion_matrix": {"labels": task.labels, "rows_are_right": matrix.tolist()},
@@ -45,6 +60,7 @@ def judge_classes(task, examples, batch_size) -> Judgement:
             else []
         ),
         reliability(calibrated),
+        _risk(risk),
         *curves(task.labels, positive, scores),
         sureness(sure, right, "score of the answer"),
     ]
@@ -61,6 +77,26 @@ def judge_classes(task, examples, batch_size) -> Judgement:
         note=f"{len(rows)} of {int((~right).sum())} wrong answers, those first that were given with most conviction.",
     )
     return Judgement(figures=figures, plots=drawn, tables=[class_table(figures["per_class"]), worst])
+
+
+def _answered(task, right: np.ndarray, sure: np.ndarray) -> dict[str, Any]:
+    """What a task that may abstain answers, and how often that is right; accuracy counts its likeliest label always."""
+    below = getattr(task, "abstain_below", None)
+    if below is None:
+        return {}
+    answered = sure >= below
+    share = from_share(float(right[answered].mean()) if answered.any() else 0.0, int(answered.sum()))
+    figures: dict[str, Any] = {"abstain_below": below, "coverage": float(answered.mean())}
+    if answered.any():
+        figures |= {"answered_accuracy": share.value, "answered_accuracy_interval_95": [share.low, share.high]}
+    return figures
+
+
+def _risk(found: metrics.RiskCoverage) -> Plot:
+    """How often answers are wrong when only the surest are given."""
+    svg = plots.lines([("risk", found.coverage, found.risk)], "share of texts answered", "share of these that is wrong")
+    note = f"Answers are given from the surest on. Area under the curve {found.area:.4f}."
+    return Plot(title="Risk and coverage", svg=svg, note=note)
 
 
 def is_few(task) -> bool:

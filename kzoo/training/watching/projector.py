@@ -78,7 +78,7 @@ class Projector(keras.callbacks.Callback):
         batches = Batches(self.task, examples, batch_size=self.batches.batch_size, training=False)
         plan, parts, answers = batches.plan(), [], []
         for (features, _, _), count in zip(batches.dataset(), plan.counts, strict=True):
-            vectors, outputs = self._vectors(features)
+            vectors, outputs = (rows[:: batches.rows_each] for rows in self._vectors(features))  # the first of each
             parts.append(vectors[:count])
             answers.append(outputs[:count])
         row_of_place = np.concatenate([rows[:count] for rows, count in zip(plan.rows, plan.counts, strict=True)])

@@ -53,8 +53,9 @@ class Work:
         """Operations of each step of an epoch, float64 ``[S]``: of ``real`` tokens, and ``all`` with padding."""
         plan = self.batches.plan(epoch)
         is_real = np.arange(plan.rows.shape[1]) < plan.counts[:, None]  # [S, B]
-        tokens = self.batches.row_lengths[plan.rows] * is_real
-        rows, size = is_real.sum(1), plan.rows.shape[1]
+        each = self.batches.rows_each
+        tokens = (self.batches.token_counts[plan.rows] * is_real[..., None]).reshape(len(plan), -1)
+        rows, size = is_real.sum(1) * each, plan.rows.shape[1] * each
         lengths = plan.lengths.astype(np.float64)  # [S]
         places = np.array([self.places(int(length)) for length in plan.lengths])  # as many in each row of a length
         of = self.operations.of

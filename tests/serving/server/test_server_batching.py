@@ -111,6 +111,7 @@ def test_a_request_too_large_is_refused_or_cut(make):
     answer = runner.run({"x": np.arange(9, dtype=np.float32)}, ("y",))[0]
     assert answer.tolist() == [2 * number for number in range(9)]
     assert sorted(map(len, session.fed)) == [1, 4, 4]
+    assert runner.run({"x": np.arange(0, dtype=np.float32)}, ("y",))[0].tolist() == []  # no rows are one piece
 
 
 def test_a_large_request_first_fills_the_open_batch(make):
