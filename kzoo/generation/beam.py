@@ -101,7 +101,8 @@ def search(
         source = tf.reshape(tf.gather(beams, chosen, batch_dims=1) + tf.range(batch_size)[:, None] * num_beams, [-1])
         last = tf.reshape(tf.gather(tokens, chosen, batch_dims=1), [-1])  # [R]
         memory = tf.nest.map_structure(lambda one: tf.gather(one, source), running.memory)
-        ahead = _Running(tf.gather(sequences, chosen, batch_dims=1), of_ended, last, controlling.remember(memory, last))
+        memory = controlling.remember(memory, last, of_rows.grammar)
+        ahead = _Running(tf.gather(sequences, chosen, batch_dims=1), of_ended, last, memory)
 
         counted = tf.cast(step + 1, tf.float32)
         may_win = ends & (tf.range(num_candidates) < num_beams)[None, :] & is_open[:, None]

@@ -1,11 +1,12 @@
 """What a request asks of decoding, one value a row, and how it changes the scores of the next token."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from kzoo.generation import sampling
 from kzoo.generation.blocked import Bias, add_bias, block, last_tokens
+from kzoo.generation.grammar import Grammar
 from kzoo.generation.penalties import Seen, look, note, penalize_presence_and_frequency, penalize_repetition
 
 # B rows, V vocabulary, K entries, W tokens of the longest blocked sequence, R = W - 1
@@ -28,6 +29,7 @@ class Controls(NamedTuple):
         bias: added to the scores of tokens ``[B, K]``.
         blocked: sequences ruled out, int32 ``[B, K, W]``; see ``blocked.block``.
         stops: strings ``[B, K]`` that end an answer; see ``stopping``.
+        grammar: what may be written at all; the same for all rows, and not a request's to ask.
     """
 
     max_new_tokens: tf.Tensor
@@ -43,12 +45,15 @@ class Controls(NamedTuple):
     bias: Bias | None
     blocked: tf.Tensor | None
     stops: tf.Tensor | None
+    grammar: Grammar | None = None
 
     def repeated(self, times: int) -> "Controls":
         """Each row so many times in succession, the first with its seed and the others with seeds of their own."""
         if times == 1:
             return self
-        rows = tf.nest.map_structure(lambda one: None if one is None else tf.repeat(one, times, axis=0), self)
+        asked = self._replace(grammar=None)
+        rows = tf.nest.map_structure(lambda one: None if one is None else tf.repeat(one, times, axis=0), asked)
+        rows = rows._replace(grammar=self.grammar)
         copy = tf.tile(tf.range(times, dtype=tf.int64), tf.shape(self.seed))
         return rows._replace(seed=tf.cast(rows.seed, tf.int64) + tf.bitwise.left_shift(copy, tf.constant(32, tf.int64)))
 
@@ -74,6 +79,7 @@ def plain(batch_size, *, max_new_tokens, **knobs) -> Controls:
         bias=knobs.pop("bias", None),
         blocked=knobs.pop("blocked", None),
         stops=knobs.pop("stops", None),
+        grammar=knobs.pop("grammar", None),
         **knobs,
     )
 
@@ -84,10 +90,12 @@ class Memory(NamedTuple):
     Attributes:
         seen: for penalties.
         recent: int32 ``[B, R]``, for blocked sequences.
+        state: int32 ``[B]``, of the grammar; nothing without one.
     """
 
     seen: Seen
     recent: tf.Tensor
+    state: Any = ()
 
 
 def begin(
@@ -102,17 +110,21 @@ def begin(
         wanted = tf.where(tf.reduce_any(tf.stack(penalizes)), vocabulary_size, 0)
         wanted = tf.raw_ops.PlaceholderWithDefault(input=wanted, shape=[])  # or a branch not taken fails by its shapes
     back = 0 if controls.blocked is None else tf.shape(controls.blocked)[2] - 1
-    return Memory(look(prompt_ids, prompt_lengths, wanted), last_tokens(prompt_ids, prompt_lengths, back))
+    state = () if controls.grammar is None else controls.grammar.begin(tf.shape(prompt_ids)[0])
+    return Memory(look(prompt_ids, prompt_lengths, wanted), last_tokens(prompt_ids, prompt_lengths, back), state)
 
 
-def remember(memory: Memory, tokens) -> Memory:
+def remember(memory: Memory, tokens, grammar: Grammar | None = None) -> Memory:
     """What is known once these tokens ``[B]`` were written."""
     recent = tf.concat([memory.recent, tokens[:, None]], axis=1)[:, 1:]
-    return Memory(note(memory.seen, tokens), recent)
+    state = () if grammar is None else grammar.follow(memory.state, tokens)
+    return Memory(note(memory.seen, tokens), recent, state)
 
 
 def steer(scores, step, controls: Controls, memory: Memory, end_ids) -> tf.Tensor:
     """Changes the scores ``[B, V]`` of the next token as the rows ask: bias, penalties, what may not come.
+
+    A grammar has the last word: what a request asks cannot lift it.
 
     Args:
         scores: float32 ``[B, V]``: logits, or log-probabilities in a beam search.
@@ -127,6 +139,7 @@ def steer(scores, step, controls: Controls, memory: Memory, end_ids) -> tf.Tenso
         now = scores
         return now if asked is None else tf.cond(asked, lambda: change(now, *given), lambda: now)
 
+    unchanged = scores
     bias, blocked, least = controls.bias, controls.blocked, controls.min_new_tokens
     scores = when(None if bias is None else tf.size(bias.ids) > 0, add_bias, bias)
     scores = when(_repels(controls), penalize_repetition, memory.seen, controls.repetition_penalty)
@@ -139,7 +152,10 @@ def steer(scores, step, controls: Controls, memory: Memory, end_ids) -> tf.Tenso
     )
     scores = when(None if blocked is None else tf.size(blocked) > 0, block, memory.recent, blocked)
     is_early = None if least is None or not end_ids else step < least  # [B]
-    return when(None if is_early is None else tf.reduce_any(is_early), _without, end_ids, is_early)
+    scores = when(None if is_early is None else tf.reduce_any(is_early), _without, end_ids, is_early)
+    if controls.grammar is None:
+        return scores
+    return controls.grammar.allow(scores, unchanged, memory.state, controls.max_new_tokens - step - 1, end_ids)
 
 
 def choose(scores, step, controls: Controls) -> tf.Tensor:

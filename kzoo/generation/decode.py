@@ -69,7 +69,7 @@ def decode(
         scores = controlling.steer(logits, step, controls, memory, end_ids)
         token = controlling.choose(scores, step, controls)  # [R]
         log_probability = tf.gather(logits, token, batch_dims=1) - tf.reduce_logsumexp(logits, axis=-1)
-        memory = controlling.remember(memory, token)
+        memory = controlling.remember(memory, token, controls.grammar)
         is_end = tf.reduce_any(token[:, None] == end[None, :], axis=1)
         ended = written.ended | (is_end & ~done)
         done |= is_end

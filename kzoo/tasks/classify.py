@@ -86,6 +86,7 @@ class Classify(TextHead):
     """
 
     name = "classify"
+    limits = ("abstain_below", "abstain_label")
     can_be_compiled = True
     columns = {"text": "string", "label": "label"}
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 from kzoo.generation.blocked import Bias
 from kzoo.generation.controls import Controls
 from kzoo.generation.decode import Decoded, decode
+from kzoo.generation.grammar import Grammar
 from kzoo.tasks.chunks import by_length
 from kzoo.tasks.compiled import lengths_up_to, next_of
 
@@ -29,6 +30,7 @@ class CompiledDecoding:
         sees_whole_prompt: as of ``decode``.
         bias: ``[1, K]`` each, of every row, or None.
         blocked: ``[1, K, W]``, of every row, or None.
+        grammar: what may be written at all, or None.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class CompiledDecoding:
         sees_whole_prompt: bool = False,
         bias: Bias | None = None,
         blocked: Any = None,
+        grammar: Grammar | None = None,
     ):
         self._lengths = lengths_up_to(most)
         self._room, self._copies = room, copies
@@ -58,6 +61,7 @@ class CompiledDecoding:
                 controls._replace(
                     bias=None if bias is None else Bias(*(of_each(one, rows) for one in bias)),
                     blocked=of_each(blocked, rows),
+                    grammar=grammar,
                 ),
                 end_ids=end_ids,
                 copies=copies,
@@ -70,7 +74,7 @@ class CompiledDecoding:
 
     def __call__(self, prompts: tf.RaggedTensor, controls: Controls) -> Decoded:
         """As ``decode`` of prompts ``[B, None]``; the controls hold numbers, no strings, bias or blocked sequences."""
-        asked = {name: value for name, value in controls._asdict().items() if value is not None}
+        asked = {name: value for name, value in controls._asdict().items() if value is not None and name != "grammar"}
         per_token, per_row = [None, self._copies, self._room], [None, self._copies]
         specs = Decoded(
             token_ids=tf.TensorSpec(per_token, tf.int32),

@@ -100,6 +100,7 @@ class FewShot(Task):
 
     name = "few_shot"
     columns = {"text": "string", "label": "label"}
+    limits = ("abstain_below", "abstain_label", "max_new_tokens")
     stop_id = None
     prefix_attention = False
 

@@ -1,6 +1,6 @@
 """Continuing a text, or answering one turn of a chat: greedy or sampled."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from kzoo.data import packing
 from kzoo.data.examples import Examples
 from kzoo.data.exchanges import LEARNED, NUMBER, PREFIX, Exchanges
 from kzoo.errors import UserError
+from kzoo.generation.grammar import Grammar, automaton_of
 from kzoo.models.gpt import LanguageModel
 from kzoo.tasks.chat import PLAIN, read_turn
 from kzoo.tasks.conversations import read_conversations
@@ -67,6 +68,10 @@ class Generate(Task):
         num_beams: above 1 the plain answer is the best of so many beams, and a signature ``beam`` gives all of them.
         length_penalty: of the beams, for requests that do not say; 0 adds log-probabilities up, above 0 favours long
             texts.
+        pattern: a regular expression (``kzoo.generation.patterns``) that every answer matches as a whole. A request
+            cannot lift it; one that asks for fewer tokens than a match takes gets the beginning of one.
+        choices: the texts of which every answer is one.
+        blocked_patterns: regular expressions of which no answer holds a match.
 
     Raises:
         UserError: the model is not a decoder or has no chat template, or a length does not fit it.
@@ -76,6 +81,7 @@ class Generate(Task):
 
     name = "generate"
     inputs = {"prompt": tf.TensorSpec([None], tf.string, name="prompt")}
+    limits = ("max_new_tokens", "pattern", "choices", "blocked_patterns")
     reads_documents = True
     fills_rows = True
 
@@ -100,6 +106,9 @@ class Generate(Task):
         num_sequences: int = 1,
         num_beams: int = 1,
         length_penalty: float = 1.0,
+        pattern: str | None = None,
+        choices: Sequence[str] | None = None,
+        blocked_patterns: Sequence[str] = (),
     ):
         if not pretrained.is_decoder:
             raise UserError(f"generate needs a GPT-style model. {pretrained.source} is {pretrained.family.MODEL_TYPE}.")
@@ -134,6 +143,8 @@ class Generate(Task):
             raise UserError("A system text belongs to a chat. Received one with chat=False.")
         self.system = system
         self.turn = read_turn(self.tokenizer, system) if chat or system is not None else None
+        self.limits_on_text = {"pattern": pattern, "choices": choices, "blocked_patterns": blocked_patterns}
+        self.writer.grammar = self._grammar(pattern, choices, blocked_patterns)
         if prompt_cut not in ("start", "end"):
             raise UserError(f"prompt_cut must be start or end. Received {prompt_cut!r}.")
         self.prompt_template, self.prompt_cut = prompt_template, prompt_cut
@@ -145,6 +156,30 @@ class Generate(Task):
                 f"The {'chat' if self.turn else 'prompt'} template writes {around} tokens around a text, which leave "
                 f"no room for it in max_length={self.max_length} with max_new_tokens={self.max_new_tokens}."
             )
+
+    def _grammar(self, pattern, choices, blocked) -> Grammar | None:
+        """What may be written, where anything is said about it."""
+        if isinstance(blocked, str) or isinstance(choices, str):
+            raise UserError("choices and blocked_patterns are lists of texts. Received a text.")
+        if pattern is None and choices is None and not blocked:
+            return None
+        is_whole = pattern is not None or choices is not None
+        if is_whole and self.stop_id is None:
+            raise UserError("pattern and choices need a model with a token that ends a text. This tokenizer has none.")
+        if is_whole and self.defaults["stop"]:
+            raise UserError("stop would cut an answer that is held to a pattern or to choices. Give one of them.")
+        grammar = Grammar(
+            automaton_of(pattern=pattern, choices=choices, blocked=blocked),
+            *self.tokenizer.written(),
+            self.backbone.vocabulary_size,
+            is_whole=is_whole,
+        )
+        if grammar.shortest > self.max_new_tokens:
+            raise UserError(
+                f"The shortest answer that matches has {grammar.shortest} tokens. max_new_tokens is "
+                f"{self.max_new_tokens}: give it more."
+            )
+        return grammar
 
     def build(self, backbone):
         """A model from ``token_ids`` and ``padding_mask`` to next-token logits ``[B, T, V]``."""
@@ -408,6 +443,7 @@ class Generate(Task):
             **({"prompt_cut": self.prompt_cut} if self.prompt_cut != "start" else {}),
             **({"knobs": self.knobs} if self.knobs else {}),
             **self.writer.options(),
+            **{name: value for name, value in self.limits_on_text.items() if value},
         }
 
     def example_inputs(self):

@@ -56,11 +56,17 @@ def _load(place: Path, dtype) -> Pretrained:
     return load_gguf(file, dtype=dtype) if file else load_directory(place, dtype=dtype)
 
 
-def load_task(directory, *, dtype=None) -> Task:
+def load_task(directory, *, dtype=None, **limits) -> Task:
     """Loads what ``Task.save`` wrote, a Hugging Face directory with a head that kzoo knows, or a GGUF file.
 
+    Args:
+        directory: the directory or file, or a name of the zoo.
+        dtype: Keras dtype policy of the layers.
+        limits: options of a saved task that bound what it answers, in the place of those it was saved with: see
+            ``Task.limits``.
+
     Raises:
-        UserError: not such a directory.
+        UserError: not such a directory, or another option.
     """
     directory = _place(directory)
     pretrained = _load(directory, dtype)
@@ -75,8 +81,16 @@ def load_task(directory, *, dtype=None) -> Task:
         unknown = sorted(set(options) - set(inspect.signature(kind).parameters))
         if unknown:
             raise UserError(f"{path} gives {name} the options {', '.join(unknown)}, which this release does not have.")
+        if others := sorted(set(limits) - set(kind.limits)):
+            raise UserError(
+                f"{directory} was saved with its own {', '.join(others)}. Of a task {name} may be set anew: "
+                f"{', '.join(kind.limits) or 'nothing'}."
+            )
         _check_head(pretrained, name, path)
-        return kind.restored(pretrained, options, directory)
+        return kind.restored(pretrained, options | limits, directory)
+    if limits:
+        given = ", ".join(limits)
+        raise UserError(f"{directory} is no saved task: open it with kzoo.load, and give {given} to a task.")
     architectures = pretrained.published.get("architectures") or []
     for name, head in pretrained.family.HEADS.items():
         if head.architecture in architectures:

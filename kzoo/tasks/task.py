@@ -54,6 +54,8 @@ class Task:
     """Columns of the examples that training reads, with their kinds: ``string``, ``label``, ``number`` or ``list``."""
     inputs: dict[str, tf.TensorSpec] = {"text": tf.TensorSpec([None], tf.string, name="text")}
     """What the plain answer needs."""
+    limits: tuple[str, ...] = ()
+    """Options that bound what is answered: a saved task may be opened with others."""
     reads_documents = False
     """Whether training reads running text: the task makes ``rows`` of documents, and ``prepare`` makes them ready."""
     reads_sentences = False

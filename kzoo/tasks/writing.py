@@ -11,6 +11,7 @@ from kzoo.generation import stopping
 from kzoo.generation.beam import search
 from kzoo.generation.controls import Controls
 from kzoo.generation.decode import Decoded, decode
+from kzoo.generation.grammar import Grammar
 from kzoo.tasks import compiled, compiled_writing
 from kzoo.tasks.chunks import by_length
 from kzoo.tasks.lines import biases, blocked_sequences, lines
@@ -76,14 +77,24 @@ class Writer:
         num_sequences: N, texts for each prompt.
         num_beams: K of the signature ``beam``; 1 for none.
         length_penalty: of the beams, for requests that do not say.
+        grammar: what may be written at all; None for anything. Where it asks for a whole text of a pattern, stop
+            strings of requests do not count, for they would cut it.
     """
 
     def __init__(
-        self, task: Any, defaults: Mapping[str, Any], *, num_sequences: int = 1, num_beams: int = 1, length_penalty=1.0
+        self,
+        task: Any,
+        defaults: Mapping[str, Any],
+        *,
+        num_sequences: int = 1,
+        num_beams: int = 1,
+        length_penalty=1.0,
+        grammar: Grammar | None = None,
     ):
         self.task = task
         self.defaults = dict(defaults)
         self.num_sequences, self.num_beams, self.length_penalty = num_sequences, num_beams, float(length_penalty)
+        self.grammar = grammar
         self._functions: dict[str, Callable] = {}
 
     # -- what signatures compute -----------------------------------------------------------------------------------
@@ -132,6 +143,7 @@ class Writer:
             sees_whole_prompt=self.task.prefix_attention,
             bias=usual.bias if self.defaults["logit_bias"] else None,
             blocked=usual.blocked if self.defaults["blocked_words"] else None,
+            grammar=self.grammar,
         )
         found = run(self.task.tokenize({"prompt": given.prompt})["token_ids"], self._controls(given))
         return self._shown(given, found, None)
@@ -220,8 +232,9 @@ class Writer:
             asked["bias"] = biases(given.rows_of("logit_bias"))
         if "blocked_words" in given.knobs:
             asked["blocked"] = blocked_sequences(self.task.tokenizer, given.rows_of("blocked_words"))
-        if "stop" in given.knobs:
+        if "stop" in given.knobs and not (self.grammar and self.grammar.is_whole):
             asked["stops"] = lines(given.rows_of("stop"))
+        asked["grammar"] = self.grammar
         return Controls(**asked)
 
     def _is_over(self, tokens, count, stops):
@@ -317,6 +330,8 @@ class Writer:
         most = self.task.max_new_tokens
         if given.get("max_new_tokens", 0) > most:
             raise UserError(f"max_new_tokens must not exceed the task's {most}. Received {given['max_new_tokens']}.")
+        if given.get("stop") and self.grammar and self.grammar.is_whole:
+            raise UserError("stop cannot cut an answer that is held to a pattern or to choices. Leave it out.")
         values = self._defaults | given
         return {name: tf.constant([_checked(knob, name, values[name])], knob.dtype) for name, knob in knobs.items()}
 

@@ -195,6 +195,9 @@ class ByteLevelBPE(Tokenizer):
         of_unit = tf.boolean_mask(of_unit, inside < spread(counts, word_splits))
         return _tiled(of_unit, tf.gather(tf.constant(self._units), ids))
 
+    def _spellings(self):
+        return self._bytes, self._bytes
+
     def _join(self, ids: tf.RaggedTensor) -> tf.Tensor:
         return joined(tf.gather(tf.constant(self._bytes), ids))
 

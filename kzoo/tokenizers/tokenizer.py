@@ -225,6 +225,22 @@ class Tokenizer(tf.Module):
             joined = self._join(tf.RaggedTensor.from_row_splits(tf.gather(values, kept), splits, validate=False))
             return tf.strings.unicode_transcode(joined, "UTF-8", "UTF-8", errors="replace", name="text")
 
+    def written(self) -> tuple[list[bytes | None], list[bytes | None]]:
+        """What ``detokenize`` writes for each id at the start of a text, and what behind other ids.
+
+        None for ids that write nothing: those that no token has, special tokens.
+        """
+        first, later = self._spellings()
+        ordinary = self._kinds == _ORDINARY
+        return tuple(
+            [bytes(text) if known and text else None for text, known in zip(texts, ordinary, strict=True)]
+            for texts in (first, later)
+        )  # type: ignore[return-value]
+
+    def _spellings(self) -> tuple[Sequence[bytes], Sequence[bytes]]:
+        """The bytes that ``_join`` puts together, by id: at the start of a text, and behind other ids."""
+        raise NotImplementedError
+
     @property
     def vocabulary_size(self) -> int:
         """How many ids there are: one more than the highest."""

@@ -124,6 +124,10 @@ class WordPiece(Tokenizer):
         found = numbers if self._ids is None else tf.gather(tf.constant(self._ids), numbers)
         return Pieces(found, ends - lengths, ends, splits)
 
+    def _spellings(self):
+        first, later = ([text.encode() for text in texts] for texts in self._joined)
+        return first, later
+
     def _join(self, ids: tf.RaggedTensor) -> tf.Tensor:
         is_later = tf.ones_like(ids.values)
         firsts = tf.boolean_mask(ids.row_splits[:-1], ids.row_lengths() > 0)[:, tf.newaxis]

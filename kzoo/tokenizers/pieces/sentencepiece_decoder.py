@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
+from kzoo.errors import UserError
 from kzoo.tokenizers.characters import exclusive_sums, joined
 from kzoo.tokenizers.pieces.byte_fallback import REPLACEMENT, byte_of
 
@@ -44,6 +45,7 @@ class SentencePieceDecoder(tf.Module):
         self._written = np.array(rows, object)
         self._has_first = write_first is not None
         self._separator = separator
+        self._strip = strip
         self._stripped = []
         if strip is not None:
             character, left, right = re.escape(strip[0]), *strip[1:]
@@ -67,6 +69,23 @@ class SentencePieceDecoder(tf.Module):
         for pattern in self._stripped:
             texts = tf.strings.regex_replace(texts, pattern, "", replace_global=False)
         return texts
+
+    def spellings(self) -> tuple[list[bytes], list[bytes]]:
+        """What each token writes at the start of a text, and behind others.
+
+        Raises:
+            UserError: what a text is depends on more than the order of its tokens.
+        """
+        character, left, right = self._strip or ("", 0, 0)
+        if left > 1 or right or self._separator:
+            raise UserError(
+                "Output is held to patterns where a text is its tokens one after the other. This tokenizer takes "
+                "characters from the ends of texts, or puts some between tokens."
+            )
+        later, first = self._written.tolist()
+        if left:
+            first = [text.removeprefix(character.encode()) for text in first]
+        return first, later
 
     def _characters(self, strings: tf.Tensor, is_byte: tf.Tensor, splits: tf.Tensor) -> tf.Tensor:
         """Strings [P] in which bytes, bool [P], that belong to no character are U+FFFD."""

@@ -54,6 +54,9 @@ class SentencePieceTokenizer(Tokenizer):
         """Where words begin, bool [N], with further places at which cutting a word changes none of its pieces."""
         return begins
 
+    def _spellings(self):
+        return self._decode.spellings()
+
     def _join(self, ids: tf.RaggedTensor) -> tf.Tensor:
         return self._decode(ids)
 
