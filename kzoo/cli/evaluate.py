@@ -80,9 +80,9 @@ def evaluate(
 
     A classifier gets accuracy, F1, Matthews' correlation and calibration, a regressor its errors and correlations, a
     language model its perplexity and, of prompts with answers, BLEU, chrF and ROUGE of what it writes, an embedder (of
-    pairs with a number) its correlations, a model that answers questions SQuAD's exact match and F1; with 95%
-    intervals. Measure on rows that the model has not learned from: without DATA, a run is measured on those it held
-    out.
+    pairs with a number) its correlations or how many texts find their pair, a model that answers questions SQuAD's
+    exact match and F1; with 95% intervals. Measure on rows that the model has not learned from: without DATA, a run is
+    measured on those it held out.
 
     \b
     Examples:
@@ -152,6 +152,8 @@ def read_examples(data: str, task: Task, *, theirs: dict[str, str], format: str)
 
     theirs = theirs | {"entities": theirs["label"]}
     needed = ["prompt", "answer"] if theirs["prompt"] or theirs["answer"] else columns_of(task)
+    if task.name == "embed" and theirs["label"]:
+        needed = [*needed, "label"]
     columns = {name: theirs.get(name) or name for name in needed} if any(theirs.values()) else None
     if task.name == "answer" and Path(data).suffix.lower() in (".jsonl", ".ndjson"):
         format = format or "squad"
