@@ -55,11 +55,12 @@ def _of_pairs(examples, first: np.ndarray, second: np.ndarray) -> Judgement:
     """At which place a text finds its pair among the pairs of all; the farthest."""
     texts, pairs = examples["text"], examples["text_pair"]
     ranks = metrics.ranks_of_pairs(first, second, texts, pairs)
-    measures = {
-        f"recall_at_{places}": lambda ranks, places=places: metrics.recall_at(ranks, places) for places in PLACES
+    measures: dict[str, Callable[..., float]] = {
+        f"recall_at_{places}": functools.partial(metrics.recall_at, places=places) for places in PLACES
     }
-    figures: dict = {}
-    for name, measure in (measures | {"mean_reciprocal_rank": metrics.reciprocal_rank}).items():
+    measures["mean_reciprocal_rank"] = metrics.reciprocal_rank
+    figures: dict[str, Any] = {}
+    for name, measure in measures.items():
         figures[name] = measure(ranks)
         figures[f"{name}_interval_95"] = list(metrics.bootstrap_interval(measure, ranks))
     figures |= {"examples": len(ranks), "documents": len(set(pairs.tolist()))}
