@@ -64,9 +64,7 @@ def bundle(
     for name in exports:
         say(f"{path} holds {name}, version {versions(path, name)[-1]}.")
     if is_plain and has_compiled(path):
-        say(
-            "Its server needs --xla_cpu_compilation_enabled from now on: restart it, or it will not load the new version."
-        )
+        say("Its server needs --xla_cpu_compilation_enabled now: restart it, or it will not load the new version.")
     if kubernetes:
         from kzoo.serving.kubernetes import FOLDER, write
 
