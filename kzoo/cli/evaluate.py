@@ -90,6 +90,14 @@ def evaluate(
     typos: Annotated[
         bool, typer.Option("--typos", help="Of a classifier: its accuracy on mistyped texts, at several rates.")
     ] = False,
+    membership: Annotated[
+        str,
+        typer.Option(
+            metavar="DATA",
+            help="Of a classifier: whether its loss tells these rows, which it learned from, from those measured; "
+            "run for the training rows of the run itself.",
+        ),
+    ] = "",
     batch_size: Annotated[int, typer.Option(min=1, help="Rows at once; the result does not depend on it.")] = 32,
     json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")] = False,
 ) -> None:
@@ -117,8 +125,10 @@ def evaluate(
         raise UserError("--samples begin from the lines of DATA, which --stride reads as one text. Give one of them.")
     if stride is not None and not data:
         raise UserError("--stride reads one long text: name its file behind the model.")
-    if stride is not None and (slices or counterfactuals or typos):
-        raise UserError("--slices, --counterfactuals and --typos measure labelled rows, not one long text (--stride).")
+    if stride is not None and (slices or counterfactuals or typos or membership):
+        raise UserError(
+            "--slices, --counterfactuals, --typos and --membership measure labelled rows, not one long text (--stride)."
+        )
     from kzoo.cli.opening import open_task
 
     by = [name.strip() for name in slices.split(",") if name.strip()]
@@ -155,6 +165,16 @@ def evaluate(
 
             found += judge_samples(opened, examples, samples)
         further = judge_robustness(opened, examples, by=by, terms=terms, typos=typos, batch_size=batch_size)
+        if membership:
+            from kzoo.training.judging.membership import judge_membership
+
+            members = (
+                rows_of_run(model)[0]
+                if membership == "run"
+                else read_examples(membership, opened, theirs=theirs, format=format)
+            )
+            others: Any = examples
+            found += judge_membership(opened, members, others, batch_size=batch_size)
         found += further
     results = {"model": model, "data": source} | found.figures
     if output:
@@ -305,16 +325,21 @@ def finite(value: Any) -> Any:
 
 def held_out_rows(model: str) -> Examples | TokenFolder:
     """Returns the rows that a run held out from its training, by the config in its folder."""
+    held_out = rows_of_run(model)[1]
+    if held_out is None:
+        raise UserError(f"{model} held no rows out of its training. Name the data to measure on.")
+    return held_out
+
+
+def rows_of_run(model: str) -> tuple[Any, Any]:
+    """Returns the rows that a run learned from and those it held out, None where it held none out."""
     config = Path(model).expanduser() / "config.yaml"
     if not config.is_file():
         raise UserError(f"Name the data to measure on: {model} is not a run's folder, so it held no rows out.")
     from kzoo.training import read_config
     from kzoo.training.train import read_examples as read_both
 
-    _, held_out = read_both(read_config(config))
-    if held_out is None:
-        raise UserError(f"{model} held no rows out of its training. Name the data to measure on.")
-    return held_out
+    return read_both(read_config(config))
 
 
 def rows_of(results: dict[str, Any]) -> list[tuple[str, str]]:

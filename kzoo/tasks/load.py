@@ -87,7 +87,9 @@ def load_task(directory, *, dtype=None, **limits) -> Task:
                 f"{', '.join(kind.limits) or 'nothing'}."
             )
         _check_head(pretrained, name, path)
-        return kind.restored(pretrained, options | limits, directory)
+        task = kind.restored(pretrained, options | limits, directory)
+        task.privacy = description.get("privacy")
+        return task
     if limits:
         given = ", ".join(limits)
         raise UserError(f"{directory} is no saved task: open it with kzoo.load, and give {given} to a task.")

@@ -53,7 +53,9 @@ def named(task, given: np.ndarray) -> str:
     return ", ".join(label for label, is_given in zip(task.labels, given, strict=True) if is_given) or "none"
 
 
-def variants(task, examples: Examples, texts: Mapping[str, Sequence[str]], rows: Sequence[int]) -> Examples:
+def variants(
+    task, examples: Examples, texts: Mapping[str, Sequence[str]], rows: Sequence[int] | np.ndarray
+) -> Examples:
     """Examples with other texts and the labels of the rows that they were made of."""
     columns: dict[str, Any] = {name: examples[name][np.asarray(rows, np.int64)] for name in task.columns}
     return Examples(columns | dict(texts), source=examples.source)
