@@ -139,9 +139,7 @@ def evaluate(
     long_text = read_text(data) if stride is not None else ""
     options = read_options(option or [])
     opened = open_task(model, task=task, **options)
-    for name, value in options.items():
-        if opened.options().get(name, value) != value:
-            raise UserError(f"{model} was saved with its own {name}. Leave --option {name} out.")
+    check_kept(model, opened, options)
     if learn_threshold:
         check_threshold(model, opened)
     from kzoo.training.judging import Judgement, judge
@@ -247,6 +245,14 @@ def read_examples(data: str, task: Task, *, theirs: dict[str, str], format: str,
     if task.name == "answer" and Path(data).suffix.lower() in (".jsonl", ".ndjson"):
         format = format or "squad"
     return read(data, format=format or None, columns=columns)
+
+
+def check_kept(model: str, task: Task, options: dict[str, Any]) -> None:
+    """Raises UserError where a saved task has options of its own that are not its limits."""
+    own = task.options()
+    for name, value in options.items():
+        if name not in task.limits and own.get(name, value) != value:
+            raise UserError(f"{model} was saved with its own {name}. Leave --option {name} out.")
 
 
 def check_threshold(model: str, task: Task) -> None:

@@ -100,7 +100,7 @@ class FewShot(Task):
 
     name = "few_shot"
     columns = {"text": "string", "label": "label"}
-    limits = ("abstain_below", "abstain_label", "max_new_tokens")
+    limits = ("abstain_below", "abstain_label")
     stop_id = None
     prefix_attention = False
 

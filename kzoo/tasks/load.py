@@ -104,6 +104,15 @@ def load_task(directory, *, dtype=None, **limits) -> Task:
     )
 
 
+def limits_of(directory: Path) -> tuple[str, ...]:
+    """The options that may be set anew on the task saved in a directory; none of a file that is damaged."""
+    try:
+        name = json.loads((directory / DESCRIPTION).read_text(encoding="utf-8"))["task"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
+    return task_class(name).limits
+
+
 def _kind_of(name: str, pretrained: Pretrained, directory: Path) -> str:
     """The task, where a class of ``transformers`` stands for two: classification and regression."""
     from kzoo.tasks.published_head import units_of_head
