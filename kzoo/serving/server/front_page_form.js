@@ -95,7 +95,7 @@ function showForm() {
   $("settings").hidden = !settings.length;
   $("send").textContent = verbs[one.api === "predict" && signatureName() === "serving_default" ? chosenVersion().task : ""] ?? "Ask";
   $("answer").replaceChildren(make("p", {className: "quiet"}, "Nothing asked yet."));
-  $("time").textContent = "";
+  settle("");
   showCurl();
 }
 
@@ -158,8 +158,8 @@ function showCurl() {
 const parsed = text => JSON.parse(text.replace(/("(?:[^"\\]|\\.)*")|-?\bInfinity\b|\bNaN\b/g, (all, string) => string ?? `"${all}"`));
 
 // Rows of named outputs, whichever of its forms the API chose
-function answers(reply) {
-  const one = signature(), names = Object.keys(one.outputs);
+function answers(reply, one) {
+  const names = Object.keys(one.outputs);
   if (one.api === "classify") return reply.results.map(pairs => ({classes: pairs.map(pair => pair[0]), scores: pairs.map(pair => pair[1])}));
   if (one.api === "regress") return reply.results.map(value => ({outputs: value}));
   return reply.predictions.map(row => names.length === 1 ? {[names[0]]: row} : row);
@@ -169,8 +169,18 @@ function showProblem(title, text) {
   $("answer").replaceChildren(make("p", {className: "problem", role: "alert"}, make("strong", {}, title), text));
 }
 
+let waiting;  // for the reply to the request sent last; a reply to an earlier one is not shown
+
+function settle(told) {
+  waiting?.abort();
+  waiting = undefined;
+  $("time").textContent = told;
+  $("send").disabled = false;
+  $("answering").setAttribute("aria-busy", "false");
+}
+
 async function send() {
-  const start = performance.now();
+  const start = performance.now(), one = signature(), chosen = way();
   let asked;
   try {
     asked = rows();
@@ -180,28 +190,29 @@ async function send() {
     $(mistake.id).focus();
     return showProblem("Not sent.", mistake.message);
   }
+  settle("Waiting for the answer ...");
+  const mine = waiting = new AbortController();
   $("send").disabled = true;
   $("answering").setAttribute("aria-busy", "true");
-  const chosen = way();
   try {
-    const response = await fetch(path(), {method: "POST", body: request(asked), headers: {"Content-Type": "application/json"}});
+    const response = await fetch(path(), {method: "POST", body: request(asked), signal: mine.signal,
+      headers: {"Content-Type": "application/json"}});
     const text = await response.text();
+    if (mine !== waiting) return;
+    settle(`${response.status} in ${Math.round(performance.now() - start)} ms`);
     $("reply").textContent = text;
-    $("time").textContent = `${response.status} in ${Math.round(performance.now() - start)} ms`;
     let reply;
     try { reply = parsed(text); } catch { return showProblem("The reply is not JSON.", text.slice(0, 2000)); }
     if (!response.ok) return showProblem(`The server refused the request (${response.status}).`, reply.error ?? text);
-    const all = answers(reply).map((values, index) => ({values, asked: asked[index]}));
+    const all = answers(reply, one).map((values, index) => ({values, asked: asked[index]}));
     let drawn;
     try { drawn = chosen.draw(all[0].values, all[0].asked, all); } catch { drawn = [drawSettled(all[0].values)]; }
     $("answer").replaceChildren(...drawn.filter(part => part));
     $("answering").scrollIntoView({block: "nearest"});
   } catch (error) {
-    $("time").textContent = "";
+    if (mine !== waiting) return;
+    settle("");
     showProblem("No reply.", `The server did not answer: ${error.message}`);
-  } finally {
-    $("send").disabled = false;
-    $("answering").setAttribute("aria-busy", "false");
   }
 }
 
@@ -217,7 +228,8 @@ function showModels() {
         + Object.entries(outputs).map(([alias, dims]) => `${alias}${shape(dims)}`).join(", ")));
       $("models").append(make("tr", {}, make("td", {}, model.name), make("td", {}, [one.version, ...labels(one.version)].join(", ")),
         make("td", {}, make("span", {className: `state ${one.state}`}, one.state), one.error ? make("div", {className: "quiet"}, one.error) : null),
-        make("td", {}, listed.length > 1 ? make("details", {}, make("summary", {}, `${listed.length} signatures`), listed) : listed)));
+        make("td", {}, listed.length ? make("details", {}, make("summary", {},
+          listed.length > 1 ? `${listed.length} signatures` : Object.keys(one.signatures)[0]), listed) : "")));
     }
   }
   const count = available.length;

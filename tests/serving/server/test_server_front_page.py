@@ -342,6 +342,16 @@ def test_other_inputs_have_a_plain_form_and_errors_are_shown(page):
     assert page.all("[role=alert]")
 
 
+def test_a_reply_that_comes_late_is_not_shown_beneath_another_signature(page):
+    page.choose("model", "kinds")
+    page.choose("signature", "serving_default")
+    page.browser.evaluate("send(); undefined")
+    page.choose("signature", "rate")
+    assert page.browser.evaluate("document.getElementById('send').disabled") is False
+    assert "2.25" in page.ask(text="nine long")
+    assert "%" not in page.read("answer")
+
+
 def test_versions_and_labels_are_asked_and_what_was_written_stays(page):
     page.choose("model", "words")
     assert page.all("#version option") == ["newest (2)", "old (1)", "version 2", "version 1"]
