@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 import kzoo
@@ -15,52 +16,72 @@ from kzoo.serving.server.servable import find_signature, predict
 from kzoo.serving.server.warmup import arrays
 from tests import tiny
 
-NAMES = ["generate", "generate_tokens", "serving_default"]
-PROMPTS = ["the film", "it was a bad", "a good film was not bad at all"]
+TEXTS = ["the film", "it was a bad", "a good film was not bad at all"]
 
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    task = kzoo.Generate(tiny.talkative(tiny.gpt2(num_layers=1)), max_length=32, max_new_tokens=4)
     plan = warmup.Plan(batch_sizes=(1, 2), lengths=(8,))
-    return kzoo.export(task, tmp_path_factory.mktemp("exports") / "generate", compiled=True, warm_up=plan)
-
-
-def test_it_stands_beside_the_plain_signatures(path):
-    signatures = saved_model.description(path)["signatures"]
-    assert {f"{name}_xla" for name in NAMES} | set(NAMES) <= set(signatures)
-    assert "stop" not in signatures["generate_xla"]["inputs"]
-    assert audit.audit(path) == []
+    target = tmp_path_factory.mktemp("exports") / "embed"
+    return kzoo.export(kzoo.Embed(tiny.bert(num_layers=1)), target, compiled=True, warm_up=plan)
 
 
 def asked(path):
-    return [(one.model_spec.signature_name, one) for one in warmup.read(path / saved_model.EXTRA / saved_model.WARMUP)]
+    return list(warmup.read(path / saved_model.EXTRA / saved_model.WARMUP))
 
 
 def test_without_the_flag_it_is_loaded_and_refused(path):
-    assert not any(name.endswith("_xla") for name, _ in asked(path))
+    assert audit.audit(path) == []
+    assert {one.model_spec.signature_name for one in asked(path)} == {"serving_default"}
     servable = Loader(Options(xla=False), Metrics())("model", 1, str(path))
     more = list(warmup.read(path / saved_model.EXTRA / saved_model.WARMUP_COMPILED))
-    assert {one.model_spec.signature_name for one in more} == {f"{name}_xla" for name in NAMES}
+    assert [one.inputs["text"].tensor_shape.dim[0].size for one in more] == [1, 8, 32]
     with pytest.raises(StatusError, match="XLA compilation disabled"):
-        predict(servable, find_signature(servable, "generate_xla"), arrays(more[0].inputs))
+        predict(servable, find_signature(servable, "serving_default_xla"), arrays(more[0].inputs))
     servable.close()
 
 
-def test_a_bundle_sets_the_flag_and_compiles_every_shape_before_it_serves(path, tmp_path, monkeypatch):
+@pytest.fixture
+def programs(tmp_path, monkeypatch):
+    """The programs that a server has compiled by now."""
+    monkeypatch.setenv("XLA_FLAGS", f"--xla_dump_to={tmp_path}/xla")
+    return lambda: {one.name for one in (tmp_path / "xla").glob("*before_optimizations.txt")}
+
+
+def served(bundle):
+    return kzoo.serve(bundle, rest_port=0, grpc_port=0, runner="embedded", say=lambda line: None)
+
+
+def test_a_bundle_sets_the_flag_and_compiles_every_shape_before_it_serves(path, tmp_path, programs):
+    made = kzoo.bundle({"vectors": path}, tmp_path / "bundle")
+    version = made / "models" / "vectors" / "1"
+    assert "--xla_cpu_compilation_enabled=true" in (made / "compose.yaml").read_text()
+    assert {one.model_spec.signature_name for one in asked(version)} == {"serving_default", "serving_default_xla"}
+    assert not (version / saved_model.EXTRA / saved_model.WARMUP_COMPILED).exists()
+    with served(made) as server:
+        compiled = programs()
+        client = connect(server.rest_address)
+        for texts in (TEXTS[:1], TEXTS, TEXTS * 4):
+            plain, by_xla = (
+                client.predict("vectors", {"text": texts}, signature=name)["embedding"]
+                for name in ("serving_default", "serving_default_xla")
+            )
+            np.testing.assert_allclose(plain, by_xla, atol=1e-5)
+        assert len(compiled) == 2 and programs() == compiled  # the server's batches have 1 or 2 rows by this plan
+
+
+@pytest.mark.slow
+def test_three_signatures_that_write_share_their_programs(tmp_path, programs):
+    task = kzoo.Generate(tiny.talkative(tiny.gpt2(num_layers=1)), max_length=32, max_new_tokens=4)
+    path = kzoo.export(task, tmp_path / "generate", compiled=True, warm_up=warmup.Plan(batch_sizes=(1,), lengths=(8,)))
     made = kzoo.bundle({"writer": path}, tmp_path / "bundle")
     version = made / "models" / "writer" / "1"
-    assert "--xla_cpu_compilation_enabled=true" in (made / "compose.yaml").read_text()
-    rows = [one.inputs["prompt"].tensor_shape.dim[0].size for name, one in asked(version) if name == "generate_xla"]
-    assert rows == [1, 8] and not (version / saved_model.EXTRA / saved_model.WARMUP_COMPILED).exists()
-    dumped = tmp_path / "xla"
-    monkeypatch.setenv("XLA_FLAGS", f"--xla_dump_to={dumped}")
-    knobs = {"max_new_tokens": 4, "temperature": 1.0, "seed": 3}
-    with kzoo.serve(made, rest_port=0, grpc_port=0, runner="embedded", say=lambda line: None) as served:
-        programs = {one.name for one in dumped.glob("*before_optimizations.txt")}
-        client = connect(served.rest_address)
-        for prompts in (PROMPTS[:1], PROMPTS):
-            for chosen in ({}, knobs):
+    before = programs()
+    with served(made) as server:
+        compiled = programs()
+        client = connect(server.rest_address)
+        for prompts in (TEXTS[:1], TEXTS):
+            for chosen in ({}, {"max_new_tokens": 3, "temperature": 1.0, "seed": 3}):
                 plain, by_xla = (
                     client.predict("writer", request(version, name, prompts, chosen), signature=name)
                     for name in ("generate", "generate_xla")
@@ -72,8 +93,8 @@ def test_a_bundle_sets_the_flag_and_compiles_every_shape_before_it_serves(path, 
                 for name in ("serving_default", "serving_default_xla")
             )
             assert plain == by_xla
-        assert len(programs) == 2  # one a shape, though three signatures run it
-        assert {one.name for one in dumped.glob("*before_optimizations.txt")} == programs
+        assert len(compiled - before) == 2  # one a shape
+        assert programs() == compiled
 
 
 def request(version, signature, prompts, chosen):
