@@ -5,6 +5,7 @@ import pytest
 
 from kzoo.errors import UserError
 from kzoo.metrics.counterfactuals import Terms, exchanged, read_terms
+from kzoo.metrics.membership import membership
 from kzoo.metrics.slices import MOST, by_size, by_value, by_words
 from kzoo.metrics.typos import NEIGHBOURS, with_typos
 
@@ -121,3 +122,18 @@ def test_files_that_are_none(content, message, tmp_path):
         read_terms(file)
     with pytest.raises(UserError, match="cannot be read: No such file"):
         read_terms(tmp_path / "other.yaml")
+
+
+def test_membership_by_the_loss():
+    found = membership([0.1, 0.2, 0.3, 0.9], [0.25, 0.8, 1.0, 2.0, 3.0])
+    assert found.area == pytest.approx((5 + 5 + 4 + 3) / 20)
+    assert found.interval[0] <= found.area <= found.interval[1]
+    assert found.found[0.1] == 0.5 and found.advantage == pytest.approx(1.0 - 0.4)
+    assert found.false_positives[0] == found.true_positives[0] == 0
+    assert found.false_positives[-1] == found.true_positives[-1] == 1
+    assert membership([1, 1], [1, 1]).area == 0.5
+    same = np.random.default_rng(0).normal(size=(2, 400))
+    low, high = membership(*same).interval
+    assert low < 0.5 < high
+    with pytest.raises(ValueError, match="Both groups need losses that are numbers. Received 1 and 0"):
+        membership([1.0], [])

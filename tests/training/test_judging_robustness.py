@@ -11,6 +11,7 @@ from kzoo.errors import UserError
 from kzoo.metrics.counterfactuals import Terms
 from kzoo.metrics.typos import with_typos
 from kzoo.training.judging.counterfactuals import judge_counterfactuals
+from kzoo.training.judging.membership import judge_membership
 from kzoo.training.judging.slices import judge_slices
 from kzoo.training.judging.typos import judge_typos
 from tests import tiny
@@ -94,6 +95,20 @@ def test_typos(task, examples, right):
     assert found.figures["accuracy_with_30%_typos"] == each["0.3"]["accuracy"]
     assert "polyline" in found.plots[0].svg
     assert json.dumps(found.figures)
+
+
+def test_membership(task, examples):
+    others = Examples({"text": ["a", "b", "c"], "label": ["good", "bad", "good"]})
+    found = judge_membership(task, examples, others)
+    losses = [
+        [-np.log(answer["scores"][LABELS.index(label)]) for answer, label in zip(answers, group["label"], strict=True)]
+        for group in (examples, others)
+        for answers in [task.predict(group["text"].tolist())]
+    ]
+    expected = np.mean([(one < other) + (one == other) / 2 for one in losses[0] for other in losses[1]])
+    assert found.figures["membership_area"] == pytest.approx(expected, abs=0.02)  # ties are told apart by rounding
+    assert (found.figures["members"], found.figures["others"]) == (36, 3)
+    assert set(found.figures) >= {"membership_advantage", "members_found_at_0.01", "member_accuracy"}
 
 
 def test_other_tasks_are_refused():
