@@ -28,7 +28,9 @@ MADE = dict(clip=0.05, rate=0.1, lot=8.0, delta=1e-3, steps=20, seed=3)
 
 
 def classifier(**figures):
-    task = kzoo.Classify(tiny.pretrained("bert", num_layers=1, **figures), labels=LABELS)
+    task = kzoo.Classify(
+        tiny.pretrained("bert", **{"num_layers": 1, "attention_dropout": 0.0, **figures}), labels=LABELS, dropout=0.0
+    )
     task.head.kernel.assign(np.random.default_rng(0).normal(size=(16, 2)))
     return task
 
