@@ -6,7 +6,7 @@ const leading = ["question", "prompt", "text", "text_pair", "context"];  // the 
 const knobs = ["max_new_tokens", "temperature", "top_k", "top_p", "min_p", "seed", "stop", "min_new_tokens",
   "repetition_penalty", "presence_penalty", "frequency_penalty", "blocked_words", "logit_bias"];
 const verbs = {classify: "Classify", tag: "Find entities", answer: "Answer", embed: "Compare", fill_mask: "Fill in",
-  generate: "Write", regress: "Rate"};
+  generate: "Write", regress: "Rate", search: "Search", few_shot: "Classify"};
 const second = "compare";  // the second text, where a way of showing answers compares two
 
 const available = models.map(model => ({...model, versions: model.versions.filter(one => one.state === "AVAILABLE")}))
