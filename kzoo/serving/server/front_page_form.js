@@ -46,7 +46,7 @@ function showVersions() {
 
 function showSignatures() {
   const names = Object.keys(chosenVersion().signatures);
-  fill($("signature"), names.map(name => [name, name]));
+  fill($("signature"), names.map(name => [chosenVersion().signatures[name].refusal ? `${name} (refused here)` : name, name]));
   $("signature-field").hidden = names.length < 2;
   showForm();
 }
@@ -203,7 +203,8 @@ async function send() {
     $("reply").textContent = text;
     let reply;
     try { reply = parsed(text); } catch { return showProblem("The reply is not JSON.", text.slice(0, 2000)); }
-    if (!response.ok) return showProblem(`The server refused the request (${response.status}).`, reply.error ?? text);
+    const hint = response.status === 404 ? "\nWhat is served may have changed: load this page again." : "";
+    if (!response.ok) return showProblem(`The server refused the request (${response.status}).`, (reply.error ?? text) + hint);
     const all = answers(reply, one).map((values, index) => ({values, asked: asked[index]}));
     let drawn;
     try { drawn = chosen.draw(all[0].values, all[0].asked, all); } catch { drawn = [drawSettled(all[0].values)]; }
