@@ -365,6 +365,10 @@ def test_versions_and_labels_are_asked_and_what_was_written_stays(page):
         assert f"/v1/models/words/{place}:predict" in shell and "my own words" in shell
     assert '"shout": "MY OWN WORDS"' in page.read("reply")
     assert "a text is empty" in page.ask(text="")  # an assertion in the graph
+    page.browser.evaluate("chosenModel().name = 'gone'")
+    assert "Latest(gone)" in (gone := page.ask(text="words")) or "Specific(gone" in gone
+    assert "The server refused the request (404)." in gone and "load this page again" in gone
+    page.browser.evaluate("chosenModel().name = 'words'")
     listing = page.browser.evaluate("document.getElementById('listing').textContent")
     assert "2AVAILABLE" in listing and "1, oldAVAILABLE" in listing and "serving_default(text: string)" in listing
 
