@@ -14,6 +14,7 @@ from kzoo.errors import UserError
 
 _FOR, _AGAINST = (46, 160, 67), (218, 54, 51)  # colours of what speaks for an answer, and against it
 _DARKEST = 0.85  # of a colour
+_FAIR = 0.3  # of the strongest token's share
 
 
 def explain(
@@ -74,7 +75,9 @@ def _print(inputs: dict[str, str], found: dict[str, Any]) -> None:
     console = Console()
     console.print(f"[bold]{sentence(found)}[/bold]", highlight=False)
     for place, text in enumerate(inputs.values()):
-        console.print(coloured(text, found["tokens"], place), soft_wrap=True)
+        few = console.color_system in (None, "standard")
+        console.print(coloured(text, found["tokens"], place, few=few), soft_wrap=True)
+    console.print(strongest(found["tokens"]), markup=False, highlight=False)
     console.print()
 
 
@@ -87,13 +90,24 @@ def sentence(found: dict[str, Any]) -> str:
     )
 
 
-def coloured(text: str, tokens: list[dict[str, Any]], place: int = 0) -> Any:
+def strongest(tokens: list[dict[str, Any]], most: int = 5) -> str:
+    """Returns the tokens that speak most for the answer and most against it, with their attributions, in one line."""
+    order = sorted(tokens, key=lambda token: -abs(token["attribution"]))[:most]
+    said = []
+    for name, sign in (("for", 1), ("against", -1)):
+        listed = [f"{one['token']} {one['attribution']:+.3f}" for one in order if one["attribution"] * sign > 0]
+        said += [f"{name}: {', '.join(listed)}"] if listed else []
+    return "; ".join(said) or "no token has a share"
+
+
+def coloured(text: str, tokens: list[dict[str, Any]], place: int = 0, *, few: bool = False) -> Any:
     """Returns a text whose tokens have the colours of their attributions, as ``rich`` prints it.
 
     Args:
         text: as it was asked about.
         tokens: of the explanation, of all texts of a pair; the strongest of them has the deepest colour.
         place: which text of a pair this is.
+        few: whether the terminal has no shades, so that only tokens of a fair share get a colour.
     """
     from rich.text import Text
 
@@ -102,7 +116,10 @@ def coloured(text: str, tokens: list[dict[str, Any]], place: int = 0) -> Any:
     for token in tokens:
         if token.get("text_index", 0) == place:
             share = abs(token["attribution"]) / strongest
-            colour = _FOR if token["attribution"] > 0 else _AGAINST
-            red, green, blue = (round(255 + (one - 255) * _DARKEST * share) for one in colour)
-            shown.stylize(f"black on rgb({red},{green},{blue})", token["start"], token["end"])
+            is_for = token["attribution"] > 0
+            red, green, blue = (round(255 + (one - 255) * _DARKEST * share) for one in (_FOR if is_for else _AGAINST))
+            style = f"black on rgb({red},{green},{blue})"
+            if few:
+                style = "" if share < _FAIR else "black on green" if is_for else "black on red"
+            shown.stylize(style, token["start"], token["end"])
     return shown

@@ -5,7 +5,7 @@ import json
 import pytest
 
 import kzoo
-from kzoo.cli.explain import coloured, sentence
+from kzoo.cli.explain import coloured, sentence, strongest
 from tests import tiny
 
 TOKENS = [
@@ -46,6 +46,13 @@ def test_a_tokens_colour_says_what_it_is_for_and_how_much():
     }
     assert [(span.start, span.end) for span in coloured("x", TOKENS, 1).spans] == [(0, 1)]
     assert not coloured("", []).spans
+    few = {(span.start, span.end): str(span.style) for span in coloured("a good bad", TOKENS, few=True).spans}
+    assert few == {(2, 6): "black on green", (7, 10): "black on red"}
+
+
+def test_the_strongest_tokens():
+    assert strongest(TOKENS, most=3) == "for: good +0.400, x +0.200; against: bad -0.400"
+    assert strongest([]) == "no token has a share"
 
 
 def test_the_sentence():
