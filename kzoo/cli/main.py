@@ -40,6 +40,7 @@ from kzoo.cli import (
     sweep,
     tokenizer,
     train,
+    tune,
     versions,
 )
 from kzoo.cli.output import say
@@ -172,6 +173,7 @@ for _command in (
     audit.audit,
     bundle.bundle,
     serve.serve,
+    tune.tune,
     query.query,
     versions.versions,
     promote.promote,

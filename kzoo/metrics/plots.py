@@ -60,6 +60,13 @@ class Axes:
             at = f'cx="{self.across(one)}" cy="{self.up(other)}"'
             self._parts.append(f'<circle {at} r="2.5" fill="{colour}" fill-opacity="0.6"/>')
 
+    def ring(self, x: float, y: float, colour: str, title: str) -> None:
+        """Draws a ring around a point, and its title above."""
+        at = self.across(x), self.up(y)
+        ring = f'cx="{at[0]}" cy="{at[1]}" r="6" fill="none" stroke="{colour}" stroke-width="1.5"'
+        self._parts.append(f"<circle {ring}/>")
+        self._parts.append(_text(at[0], at[1] - 10, title, "end" if at[0] > WIDTH / 2 else "start"))
+
     def bar(self, left: float, right: float, low: float, high: float, colour: str, title: str) -> None:
         """Draws a bar between values of both axes; the title shows under the pointer."""
         x, y = self.across(left), self.up(high)

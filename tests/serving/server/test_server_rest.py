@@ -215,6 +215,8 @@ def test_half_a_surrogate_pair_is_no_text_anywhere(rest):
         reply = rest("POST", "/v1/models/words:classify", body)
         assert reply.status == 400 and ("surrogate pair" in reply.error or "valid UTF-8" in reply.error)
     assert rest("POST", WORDS, b'{"signature_name": %s, "instances": ["a"]}' % half).status == 400
+    quoted = rest("POST", WORDS, b'{"signature_name": 3, "instances": ["\\udc00"]}')
+    assert quoted.status == 400 and "'signature_name' key must be a string value" in quoted.error
 
 
 def test_paths_outside_the_api_are_pages(rest):
