@@ -46,8 +46,8 @@ def bundle(
       kzoo bundle bundles/reviews reviews=exports/better --keep 3
       kzoo bundle bundles/reviews --policy reviews=latest:2 --kubernetes
     """
+    from kzoo.serving.bundle import MODELS_CONFIG, has_compiled, versions
     from kzoo.serving.bundle import bundle as write_bundle
-    from kzoo.serving.bundle import versions
 
     if bool(certificate) != bool(key):
         raise UserError("--certificate and --key belong together. Received one of them.")
@@ -59,9 +59,12 @@ def bundle(
         from kzoo.serving.tls import read
 
         tls = read(certificate, key)
+    is_plain = (Path(directory) / MODELS_CONFIG).is_file() and not has_compiled(directory)
     path = write_bundle(exports, Path(directory), version=version, policies=by_name(policy or []), keep=keep)
     for name in exports:
         say(f"{path} holds {name}, version {versions(path, name)[-1]}.")
+    if is_plain and has_compiled(path):
+        say("Its server needs --xla_cpu_compilation_enabled now: restart it, or it will not load the new version.")
     if kubernetes:
         from kzoo.serving.kubernetes import FOLDER, write
 

@@ -15,6 +15,8 @@ from kzoo.cli.output import duration, print_json, print_table, say
 from kzoo.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kzoo.data import Examples
     from kzoo.data.token_folder import TokenFolder
     from kzoo.tasks.task import Task
@@ -73,6 +75,29 @@ def evaluate(
             help="Of a model that answers questions: keep the threshold of no answer that is best for DATA's F1.",
         ),
     ] = False,
+    slices: Annotated[
+        str,
+        typer.Option(
+            metavar="COLUMN[,..]", help="Of a classifier: its accuracy by the values of columns, or by length (words)."
+        ),
+    ] = "",
+    counterfactuals: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE", help="Of a classifier: exchange terms of this list (YAML, CSV), and see what changes."
+        ),
+    ] = "",
+    typos: Annotated[
+        bool, typer.Option("--typos", help="Of a classifier: its accuracy on mistyped texts, at several rates.")
+    ] = False,
+    membership: Annotated[
+        str,
+        typer.Option(
+            metavar="DATA",
+            help="Of a classifier: whether its loss tells these rows, which it learned from, from those measured; "
+            "run for the training rows of the run itself.",
+        ),
+    ] = "",
     batch_size: Annotated[int, typer.Option(min=1, help="Rows at once; the result does not depend on it.")] = 32,
     json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")] = False,
 ) -> None:
@@ -80,14 +105,15 @@ def evaluate(
 
     A classifier gets accuracy, F1, Matthews' correlation and calibration, a regressor its errors and correlations, a
     language model its perplexity and, of prompts with answers, BLEU, chrF and ROUGE of what it writes, an embedder (of
-    pairs with a number) its correlations, a model that answers questions SQuAD's exact match and F1; with 95%
-    intervals. Measure on rows that the model has not learned from: without DATA, a run is measured on those it held
-    out.
+    pairs with a number) its correlations or how many texts find their pair, a model that answers questions SQuAD's
+    exact match and F1; with 95% intervals. Measure on rows that the model has not learned from: without DATA, a run is
+    measured on those it held out.
 
     \b
     Examples:
       kzoo evaluate runs/movie-reviews
       kzoo evaluate runs/movie-reviews reviews.csv --text review --label sentiment --output judged
+      kzoo evaluate runs/movie-reviews --slices length,label --typos --counterfactuals terms.yaml --output judged
       kzoo evaluate runs/writer wiki.test.txt --stride 512
       kzoo evaluate runs/squad dev-v2.0.json --learn-threshold
       kzoo evaluate smollm2-135m-instruct pairs.jsonl --option chat=true --option max_new_tokens=32
@@ -99,31 +125,36 @@ def evaluate(
         raise UserError("--samples begin from the lines of DATA, which --stride reads as one text. Give one of them.")
     if stride is not None and not data:
         raise UserError("--stride reads one long text: name its file behind the model.")
+    if stride is not None and (slices or counterfactuals or typos or membership):
+        raise UserError(
+            "--slices, --counterfactuals, --typos and --membership measure labelled rows, not one long text (--stride)."
+        )
     from kzoo.cli.opening import open_task
 
+    by = [name.strip() for name in slices.split(",") if name.strip()]
     theirs = {"text": text, "text_pair": text_pair, "label": label, "prompt": prompt, "answer": answer}
     # mistakes are told before TensorFlow's seconds
+    terms = read_counterfactuals(counterfactuals) if counterfactuals else None
     held_out = None if data else held_out_rows(model)
     long_text = read_text(data) if stride is not None else ""
     options = read_options(option or [])
     opened = open_task(model, task=task, **options)
-    for name, value in options.items():
-        if opened.options().get(name, value) != value:
-            raise UserError(f"{model} was saved with its own {name}. Leave --option {name} out.")
+    check_kept(model, opened, options)
     if learn_threshold:
         check_threshold(model, opened)
-    from kzoo.training.judging import judge
+    from kzoo.training.judging import Judgement, judge
 
     if stride is not None:
         from kzoo.training.judging.long_text import judge_long_text
 
+        further = Judgement(figures={})
         source, size = data, f"{len(long_text):,} characters"
         say(f"Measuring {model} on {size} of {data} ...")
         found = judge_long_text(
             opened, long_text, length=window, stride=stride, detokenize=detokenize, batch_size=min(batch_size, 4)
         )
     else:
-        examples = held_out or read_examples(data, opened, theirs=theirs, format=format)
+        examples = held_out or read_examples(data, opened, theirs=theirs, format=format, by=by)
         source, size = examples.source, f"{len(examples):,} rows"
         say(f"Measuring {model} on {len(examples)} rows of {source} ...")
         found = judge(opened, examples, batch_size=batch_size)
@@ -131,6 +162,18 @@ def evaluate(
             from kzoo.training.judging.diversity import judge_samples
 
             found += judge_samples(opened, examples, samples)
+        further = judge_robustness(opened, examples, by=by, terms=terms, typos=typos, batch_size=batch_size)
+        if membership:
+            from kzoo.training.judging.membership import judge_membership
+
+            members = (
+                rows_of_run(model)[0]
+                if membership == "run"
+                else read_examples(membership, opened, theirs=theirs, format=format)
+            )
+            others: Any = examples
+            found += judge_membership(opened, members, others, batch_size=batch_size)
+        found += further
     results = {"model": model, "data": source} | found.figures
     if output:
         facts = {"model": model, "task": opened.name, "data": f"{source}, {size}"}
@@ -142,20 +185,74 @@ def evaluate(
         print_json(finite(results))
     else:
         print_table(["measure", "value"], rows_of(found.figures), right=["value"])
+        print_tables(further)
         say(f"Measured in {duration(time.perf_counter() - start)}.")
 
 
-def read_examples(data: str, task: Task, *, theirs: dict[str, str], format: str) -> Examples:
-    """Reads the columns that the task needs; ``theirs`` says what the file calls them, "" where as kzoo does."""
+def judge_robustness(
+    task: Task, examples: Any, *, by: list[str], terms: tuple | None, typos: bool, batch_size: int
+) -> Judgement:
+    """Returns what was asked for of slices, counterfactuals and typos."""
+    from kzoo.training.judging import Judgement
+
+    found = Judgement(figures={})
+    if by:
+        from kzoo.training.judging.slices import judge_slices
+
+        found += judge_slices(task, examples, by, batch_size=batch_size)
+    if terms is not None:
+        from kzoo.training.judging.counterfactuals import judge_counterfactuals
+
+        found += judge_counterfactuals(task, examples, terms[0], templates=terms[1], batch_size=batch_size)
+    if typos:
+        from kzoo.training.judging.typos import judge_typos
+
+        found += judge_typos(task, examples, batch_size=batch_size)
+    return found
+
+
+def print_tables(found: Judgement) -> None:
+    """Prints the first rows of tables on standard output."""
+    from kzoo.metrics.report import shown
+
+    for table in found.tables:
+        print(f"\n{table.title}")
+        print_table(table.columns, [[shown(value) for value in row] for row in table.rows[:20]])
+
+
+def read_counterfactuals(path: str) -> tuple:
+    """Returns lists of terms and templates of a file."""
+    from kzoo.metrics.counterfactuals import read_terms
+
+    return read_terms(path)
+
+
+def read_examples(data: str, task: Task, *, theirs: dict[str, str], format: str, by: Sequence[str] = ()) -> Examples:
+    """Reads the columns that the task needs, and those in ``by``.
+
+    ``theirs`` says what the file calls them, "" where as kzoo does.
+    """
     from kzoo.data import read
     from kzoo.training.judging import columns_of
 
     theirs = theirs | {"entities": theirs["label"]}
     needed = ["prompt", "answer"] if theirs["prompt"] or theirs["answer"] else columns_of(task)
+    if task.name == "embed" and theirs["label"]:
+        needed = [*needed, "label"]
     columns = {name: theirs.get(name) or name for name in needed} if any(theirs.values()) else None
+    if columns is not None:
+        columns |= {name: name for name in by if name not in columns and name != "length"}
     if task.name == "answer" and Path(data).suffix.lower() in (".jsonl", ".ndjson"):
         format = format or "squad"
     return read(data, format=format or None, columns=columns)
+
+
+def check_kept(model: str, task: Task, options: dict[str, Any]) -> None:
+    """Raises UserError where a saved task has options of its own that are not its limits."""
+    own = task.options()
+    for name, value in options.items():
+        if name not in task.limits and own.get(name, value) != value:
+            raise UserError(f"{model} was saved with its own {name}. Leave --option {name} out.")
 
 
 def check_threshold(model: str, task: Task) -> None:
@@ -234,16 +331,21 @@ def finite(value: Any) -> Any:
 
 def held_out_rows(model: str) -> Examples | TokenFolder:
     """Returns the rows that a run held out from its training, by the config in its folder."""
+    held_out = rows_of_run(model)[1]
+    if held_out is None:
+        raise UserError(f"{model} held no rows out of its training. Name the data to measure on.")
+    return held_out
+
+
+def rows_of_run(model: str) -> tuple[Any, Any]:
+    """Returns the rows that a run learned from and those it held out, None where it held none out."""
     config = Path(model).expanduser() / "config.yaml"
     if not config.is_file():
         raise UserError(f"Name the data to measure on: {model} is not a run's folder, so it held no rows out.")
     from kzoo.training import read_config
     from kzoo.training.train import read_examples as read_both
 
-    _, held_out = read_both(read_config(config))
-    if held_out is None:
-        raise UserError(f"{model} held no rows out of its training. Name the data to measure on.")
-    return held_out
+    return read_both(read_config(config))
 
 
 def rows_of(results: dict[str, Any]) -> list[tuple[str, str]]:

@@ -19,6 +19,13 @@ def export(
     max_length: Annotated[
         int | None, typer.Option(min=3, help="Longest text in tokens, for a checkpoint that was not saved as a task.")
     ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="Of the task: choices=[yes, no], abstain_below=0.8, ... Of a saved one its limits. May be repeated.",
+        ),
+    ] = None,
     precision: Annotated[str, typer.Option(help="float32, bfloat16 or float16; by default the model's own.")] = "",
     token_signatures: Annotated[
         bool,
@@ -63,6 +70,7 @@ def export(
       kzoo export runs/movie-reviews exports/reviews --explain --explain-steps 32
     """
     start = time.perf_counter()
+    from kzoo.cli.evaluate import check_kept, read_options
     from kzoo.cli.opening import open_task
 
     if corpus:
@@ -70,7 +78,9 @@ def export(
 
         Store(Path(corpus))  # a mistake is told before the model is loaded
         task = task or "embed"
-    opened = open_task(model, task=task, **({} if max_length is None else {"max_length": max_length}))
+    options = read_options(option or []) | ({} if max_length is None else {"max_length": max_length})
+    opened = open_task(model, task=task, **options)
+    check_kept(model, opened, {name: value for name, value in options.items() if name != "max_length"})
     if corpus:
         from kzoo.search import Index, Search
 

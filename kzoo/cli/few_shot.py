@@ -76,7 +76,7 @@ def config_of(model: str, pool: str, output: str, *, text: str, label: str, form
     if not pool or not output:
         raise UserError("Name the pool behind the model, and the folder to save in: kzoo few-shot MODEL POOL -o DIR.")
     options = read_options(option)
-    top = {name: options.pop(name) for name in ("labels", "max_length") if name in options}
+    top: dict[str, Any] = {name: options.pop(name) for name in ("labels", "max_length") if name in options}
     columns = {"text": text or "text", "label": label or "label"} if text or label else {}
     data: dict[str, Any] = {"train": pool, "held_out": 0}
     if columns:

@@ -37,6 +37,12 @@ def generate(
     block: Annotated[
         list[str] | None, typer.Option(help="A word, or words in a row, never to write; may be given again.")
     ] = None,
+    pattern: Annotated[
+        str | None, typer.Option(help="A regular expression that every text matches as a whole: docs/limits.md.")
+    ] = None,
+    choice: Annotated[
+        list[str] | None, typer.Option(help="A text of which every answer is one; may be given again.")
+    ] = None,
     knob: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="Another: min_new_tokens, presence_penalty, frequency_penalty, ..."),
@@ -60,6 +66,7 @@ def generate(
       kzoo generate smollm2-135m-instruct --chat "What is the capital of France?"
       kzoo generate runs/shakespeare "ROMEO:" --temperature 0.8 --top-k 40 --stop "JULIET:"
       kzoo generate gpt2 "The zoo" --beams 4 --repetition-penalty 1.2
+      kzoo generate smollm2-135m-instruct --chat "Is the sky blue?" --choice Yes --choice No
     """
     if top_p is not None and top_p <= 0:
         raise UserError(f"--top-p must lie above 0 and at most 1. Received {top_p}.")
@@ -72,7 +79,8 @@ def generate(
     more = read_knobs(knob or [])
     from kzoo.cli.opening import open_task
 
-    fixed = {"max_new_tokens": max_new_tokens, "num_sequences": sequences, "num_beams": beams}
+    fixed: dict[str, Any] = {"max_new_tokens": max_new_tokens, "num_sequences": sequences, "num_beams": beams}
+    fixed |= {"pattern": pattern, "choices": choice}
     options: dict[str, Any] = {name: value for name, value in fixed.items() if value not in (None, 1)}
     talk: dict[str, Any] = {"chat": True, "system": system} if chat or system is not None else {}
     task = cast("Generate", open_task(model, task="generate", **options, **talk))

@@ -21,17 +21,18 @@ def open_task(model: str, *, task: str = "", **options: Any) -> Task:
         model: a run's folder (its final model), a folder that ``Task.save`` wrote, a Hugging Face directory, or a
             name of the zoo, which is pulled when it is not in the cache.
         task: the task, for a checkpoint that does not say its own; by default what the zoo says it is made for.
-        options: further arguments of the task.
+        options: further arguments of the task; of a saved one only its limits count.
 
     Raises:
         UserError: nothing there, not a model, or a task that it cannot do.
     """
     place = find_model(model)  # first, for a mistake is told before TensorFlow's seconds
-    from kzoo.tasks.load import load, load_task, task_class
+    from kzoo.tasks.load import limits_of, load, load_task, task_class
     from kzoo.tasks.text_head import is_regressor
 
     if isinstance(place, Path) and (place / "kzoo.json").is_file():
-        opened = load_task(place)
+        limits = {name: value for name, value in options.items() if name in limits_of(place)}
+        opened = load_task(place, **limits)
         if task and opened.name != task:
             raise UserError(f"{place} was saved for the task {opened.name}, not {task}.")
         if "max_length" in options and options["max_length"] != opened.max_length:

@@ -12,7 +12,7 @@ from kzoo.data.documents import pieces
 from kzoo.data.draws import row_keys
 from kzoo.data.examples import Examples
 from kzoo.data.kept_tokens import kept_tokens
-from kzoo.data.plan import Plan, bucket_counts, bucket_steps, buckets, plan_batches
+from kzoo.data.plan import Plan, bucket_counts, bucket_steps, buckets, plan_batches, plan_poisson
 from kzoo.data.token_folder import TokenFolder, as_examples
 from kzoo.errors import UserError
 
@@ -32,6 +32,8 @@ class Batches:
         training: whether rows and batches are shuffled by ``(seed, epoch)``; else they go from short to long.
         seed: of the shuffling.
         lengths: the lengths that batches may have; by default steps from 16 up to the task's ``max_length``.
+        poisson: places of every batch when each row joins each batch by itself, so that ``batch_size`` is the expected
+            number of rows only; a row may then be in several batches of an epoch, or in none. 0: every row once.
 
     Attributes:
         row_lengths: int64 ``[W]``, the tokens of each row.
@@ -53,6 +55,7 @@ class Batches:
         training: bool,
         seed: int = 0,
         lengths: Sequence[int] | None = None,
+        poisson: int = 0,
     ):
         if batch_size < 1:
             raise UserError(f"batch_size must be at least 1. Received {batch_size}.")
@@ -82,6 +85,7 @@ class Batches:
         )
         self.steps = -(-len(self.row_lengths) // batch_size)
         self.tokens = int(self.token_counts.sum())
+        self._poisson = poisson
         self._workers = 1
         self._steps_of_lengths: np.ndarray | None = None
 
@@ -109,6 +113,16 @@ class Batches:
 
     def plan(self, epoch: int = 0) -> Plan:
         """The batches of an epoch: which rows, how many of them real, how long; after ``join`` this worker's share."""
+        if self._poisson:
+            return plan_poisson(
+                self.row_lengths,
+                batch_size=self.batch_size,
+                places=self._poisson,
+                steps=self.steps,
+                lengths=self.lengths,
+                seed=self.seed,
+                epoch=epoch,
+            )
         return plan_batches(
             self.row_lengths,
             batch_size=self.batch_size // self._workers,

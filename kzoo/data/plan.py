@@ -152,5 +152,51 @@ def plan_batches(
     )
 
 
+def plan_poisson(
+    row_lengths: np.ndarray,
+    *,
+    batch_size: int,
+    places: int,
+    steps: int,
+    lengths: tuple[int, ...],
+    seed: int,
+    epoch: int = 0,
+) -> Plan:
+    """Plans batches that each row joins by itself, with the probability ``batch_size / N`` (Poisson sampling).
+
+    Args:
+        row_lengths: ``[N]``.
+        batch_size: the expected number of rows of a batch.
+        places: of every batch, B; see ``poisson_places``.
+        steps: batches of an epoch.
+        lengths: those that batches may have, ascending; a batch has that of its longest row.
+        seed: of the draws.
+        epoch: which.
+    """
+    random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
+    chosen = []
+    for _ in range(steps):
+        rows = np.flatnonzero(random.random(len(row_lengths)) < batch_size / len(row_lengths))
+        chosen.append(random.permutation(rows)[:places])
+    longest = np.array([row_lengths[rows].max(initial=1) for rows in chosen])
+    return Plan(
+        rows=np.stack([_filled(rows, places) for rows in chosen]).astype(np.int32),
+        counts=np.array([len(rows) for rows in chosen], dtype=np.int32),
+        lengths=np.array(lengths, dtype=np.int32)[np.searchsorted(lengths, longest)],
+        tokens=np.array([row_lengths[rows].sum() for rows in chosen], dtype=np.int64),
+    )
+
+
+def poisson_places(batch_size: int, multiple: int = 1) -> int:
+    """Places that a batch of so many expected rows needs: beyond them the chance is below 1e-12 (Chernoff's bound)."""
+    surplus = 0.0
+    while batch_size + surplus > 0:
+        mean, most = float(batch_size), batch_size + surplus
+        if most - mean + most * np.log(mean / most) <= np.log(1e-12):
+            break
+        surplus += 1
+    return -(-int(most) // multiple) * multiple
+
+
 def _filled(rows: np.ndarray, batch_size: int) -> np.ndarray:
     return np.pad(rows, (0, batch_size - len(rows)), mode="edge") if len(rows) else np.zeros(batch_size, np.int64)

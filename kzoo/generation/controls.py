@@ -101,7 +101,7 @@ class Memory(NamedTuple):
 def begin(
     controls: Controls, prompt_ids, prompt_lengths, vocabulary_size: int, *, fixed_shapes: bool = False
 ) -> Memory:
-    """What stands in prompts ``[B, P]``, padded on the right; shapes do not depend on what is asked if they are fixed."""
+    """What stands in prompts ``[B, P]``, padded on the right; fixed shapes do not depend on what is asked."""
     penalizes = [asked for asked in (_repels(controls), _repels_what_was_written(controls)) if asked is not None]
     wanted: tf.Tensor | int = 0
     if penalizes and fixed_shapes:

@@ -73,8 +73,10 @@ def export(
     if version is not None and version < 1:
         raise UserError(f"A version must be a whole number from 1. Received {version}.")
     target = Path(directory) if version is None else Path(directory) / str(version)
+    privacy = getattr(task, "privacy", None)
     given = _merged(task)
     task = _at_precision(given, precision)
+    task.privacy = privacy
     entries = task.signatures() | (task.token_signatures() if token_signatures else {})
     if explain is not False:
         entries |= task.explain_signatures(**({} if explain is True else explain))
@@ -224,8 +226,21 @@ def _card(task: Any, entries: Mapping[str, Any], origin: Mapping[str, Any], veri
             "Loaded again after the export, it answered the task's own examples with numbers that differ by",
             f"{verified.off:.1e} at most (allowed: {verified.tolerance:.0e}) from the task's, and with the same text.",
             "",
+            *_privacy(origin.get("privacy")),
             "How it was made stands in `provenance.json`. Its training data, measured results, intended use and limits",
             "are for its author to write here (`kzoo.export(..., card=...)`).",
             "",
         ]
     )
+
+
+def _privacy(said: Mapping[str, Any] | None) -> list[str]:
+    """What a card says of a model that was trained with differential privacy."""
+    if not said:
+        return []
+    return [
+        f"It was trained with differential privacy: epsilon {said['epsilon']:g} at delta {said['delta']:.2g}, for "
+        f"{said['neighbours']} (DP-SGD with Poisson sampling at {said['sampling_rate']:.4g}, {said['steps']} steps,",
+        f"noise of {said['noise_multiplier']:g} x {said['clip']:g}; {said['accountant']}).",
+        "",
+    ]

@@ -32,6 +32,7 @@ def of_task(task: Any) -> dict[str, Any]:
         "precision": task.backbone.dtype_policy.name,
         "task": task.name,
         "options": task.description(),
+        **({"privacy": task.privacy} if getattr(task, "privacy", None) else {}),
     }
 
 

@@ -132,7 +132,7 @@ def example(task: Any, signature: Any) -> dict[str, list]:
 
 
 def _varied(inputs: Mapping[str, list], knobs: Mapping[str, Any]) -> dict[str, list]:
-    """The rows and three more: half of the first text, its first character, and nothing; knobs and numbers as they are."""
+    """The rows and three more: half of the first text, its first character, nothing; knobs and numbers as they are."""
 
     def more(first: Any) -> list:
         return [first[: len(first) // 2], first[:1], ""] if isinstance(first, str) else [first] * 3

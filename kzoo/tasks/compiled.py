@@ -1,8 +1,9 @@
 """The dense part of an answer as programs that XLA compiles: one for each shape, and few shapes.
 
-XLA knows no strings, and makes a program for each shape that it meets, which takes seconds. So text is tokenized outside,
-and rows and lengths are padded to the next of a few sizes; what was padded is cut away again. A stock server runs such
-functions only when it was started with its XLA flag, so they stand in signatures of their own, beside the plain ones.
+XLA knows no strings, and makes a program for each shape that it meets, which takes seconds. So text is tokenized
+outside, and rows and lengths are padded to the next of a few sizes; what was padded is cut away again. A stock server
+runs such functions only when it was started with its XLA flag, so they stand in signatures of their own, beside the
+plain ones.
 """
 
 import copy

@@ -100,7 +100,7 @@ class FewShot(Task):
 
     name = "few_shot"
     columns = {"text": "string", "label": "label"}
-    limits = ("abstain_below", "abstain_label", "max_new_tokens")
+    limits = ("abstain_below", "abstain_label")
     stop_id = None
     prefix_attention = False
 
@@ -246,6 +246,11 @@ class FewShot(Task):
                     break  # no text is so short that it would be shown
                 ids += one
                 ends.append(len(ids))
+        room = self._room - self._frame.length(self.tokenizer)
+        if self.shots and min(map(len, self._pool_ids.to_list())) > room:
+            raise UserError(
+                f"No demonstration fits into max_length={self.max_length} beside a text and the answer. Give it more."
+            )
         self._prefix_ids, self._prefix_ends = np.array(ids, np.int32), np.array(ends, np.int32)
         self._kept: list[Any] = []
         if ids and not self.free_text:
@@ -299,10 +304,12 @@ class FewShot(Task):
             ids = some["token_ids"]
             lengths = tf.cast(ids.row_lengths(), tf.int32)
             padded = ids.to_tensor(0, shape=tf.stack([-1, length]))
-            return self._scorer(self.backbone, Rows(padded, lengths, some["trunk"], some["seen"]), shared)
+            found = self._scorer(self.backbone, Rows(padded, lengths, some["trunk"], some["seen"]), shared)
+            return {name: value for name, value in found._asdict().items() if value is not None}
 
-        spec = tf.TensorSpec([None, len(self.labels)])
-        return by_length(tokens, run, Scores(spec, None if self.content_free is None else spec), rows=ROWS)
+        names = Scores._fields if self.content_free is not None else Scores._fields[:1]
+        specs = {name: tf.TensorSpec([None, len(self.labels)]) for name in names}
+        return Scores(**({"content_free": None} | by_length(tokens, run, specs, rows=ROWS)))
 
     def postprocess(self, outputs, inputs, tokens):
         scores = tf.nn.softmax(outputs)

@@ -81,7 +81,7 @@ class Generate(Task):
 
     name = "generate"
     inputs = {"prompt": tf.TensorSpec([None], tf.string, name="prompt")}
-    limits = ("max_new_tokens", "pattern", "choices", "blocked_patterns")
+    limits = ("pattern", "choices", "blocked_patterns")
     reads_documents = True
     fills_rows = True
 
@@ -168,12 +168,9 @@ class Generate(Task):
             raise UserError("pattern and choices need a model with a token that ends a text. This tokenizer has none.")
         if is_whole and self.defaults["stop"]:
             raise UserError("stop would cut an answer that is held to a pattern or to choices. Give one of them.")
-        grammar = Grammar(
-            automaton_of(pattern=pattern, choices=choices, blocked=blocked),
-            *self.tokenizer.written(),
-            self.backbone.vocabulary_size,
-            is_whole=is_whole,
-        )
+        automaton = automaton_of(pattern=pattern, choices=choices, blocked=blocked)
+        first, later = self.tokenizer.written()
+        grammar = Grammar(automaton, first, later, self.backbone.vocabulary_size, is_whole=is_whole)
         if grammar.shortest > self.max_new_tokens:
             raise UserError(
                 f"The shortest answer that matches has {grammar.shortest} tokens. max_new_tokens is "

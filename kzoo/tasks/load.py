@@ -87,7 +87,9 @@ def load_task(directory, *, dtype=None, **limits) -> Task:
                 f"{', '.join(kind.limits) or 'nothing'}."
             )
         _check_head(pretrained, name, path)
-        return kind.restored(pretrained, options | limits, directory)
+        task = kind.restored(pretrained, options | limits, directory)
+        task.privacy = description.get("privacy")
+        return task
     if limits:
         given = ", ".join(limits)
         raise UserError(f"{directory} is no saved task: open it with kzoo.load, and give {given} to a task.")
@@ -100,6 +102,15 @@ def load_task(directory, *, dtype=None, **limits) -> Task:
         f"{directory} does not say its task: it has no {DESCRIPTION}, and {CONFIG} names "
         f"{', '.join(architectures) or 'no architecture'}. Load it with kzoo.load and choose a task."
     )
+
+
+def limits_of(directory: Path) -> tuple[str, ...]:
+    """The options that may be set anew on the task saved in a directory; none of a file that is damaged."""
+    try:
+        name = json.loads((directory / DESCRIPTION).read_text(encoding="utf-8"))["task"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
+    return task_class(name).limits
 
 
 def _kind_of(name: str, pretrained: Pretrained, directory: Path) -> str:

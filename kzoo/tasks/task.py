@@ -46,6 +46,7 @@ class Task:
     Attributes:
         model: an ordinary ``keras.Model`` from features to outputs.
         tokenizer: of the backbone.
+        privacy: the differential privacy with which it was trained, None without.
         backbone: ``Encoder`` or ``Decoder``.
     """
 
@@ -79,6 +80,7 @@ class Task:
                 f"Received {max_length}."
             )
         self.max_length = max_length or limit
+        self.privacy: dict[str, Any] | None = None
         self.model = self.build(pretrained.backbone)
         self._answer: Callable | None = None
 
@@ -362,6 +364,8 @@ class Task:
     def write_description(self, directory: Path) -> None:
         """Writes ``kzoo.json``, which holds the task's options."""
         description = {"kzoo": __version__, "task": self.name, "options": self.description()}
+        if self.privacy:
+            description["privacy"] = self.privacy
         text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
         write_text(directory / DESCRIPTION, text)
 

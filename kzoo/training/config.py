@@ -96,6 +96,28 @@ class LoraConfig(Section):
     dropout: float = Field(0.0, ge=0.0, lt=1.0, description="Rate at which their inputs are dropped.")
 
 
+class PrivacyConfig(Section):
+    """Differential privacy of the examples (`docs/privacy.md`)."""
+
+    epsilon: float | None = Field(None, gt=0.0, description="What the whole run may spend. Or give noise_multiplier.")
+    noise_multiplier: float | None = Field(
+        None, gt=0.0, description="Standard deviation of the noise, in units of clip. Or give epsilon."
+    )
+    delta: float | None = Field(
+        None, gt=0.0, lt=1.0, description="Probability with which epsilon may not hold; by default 1 / (10 examples)."
+    )
+    clip: float = Field(1.0, gt=0.0, description="Longest gradient of one example.")
+    secret: bool = Field(
+        True, description="Draw noise and batches from a seed that nobody knows. false: from training.seed, for tests."
+    )
+
+    @model_validator(mode="after")
+    def _one_measure(self):
+        if (self.epsilon is None) == (self.noise_multiplier is None):
+            raise ValueError("privacy needs epsilon or noise_multiplier, and not both")
+        return self
+
+
 class TrainingConfig(Section):
     """How it learns. These are also the keyword arguments of ``kzoo.fit``."""
 
@@ -119,6 +141,9 @@ class TrainingConfig(Section):
     beta_2: float = Field(0.999, ge=0.0, lt=1.0)
     epsilon: float = Field(1e-8, gt=0.0)
     clip_norm: float | None = Field(1.0, gt=0.0, description="Longest gradient, over all weights; null: any.")
+    privacy: PrivacyConfig | None = Field(
+        None, description="Learn with differential privacy; batch_size is then the expected one, clip_norm unused."
+    )
     accumulate: int = Field(1, ge=1, description="Parts of a batch computed one after the other, to save memory.")
     recompute: bool = Field(False, description="Compute activations again on the way back, to save memory.")
     label_smoothing: float = Field(0.0, ge=0.0, lt=1.0, description="Share of a target spread over all classes.")

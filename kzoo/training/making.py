@@ -1,5 +1,6 @@
 """From the settings of a run to the model that ``fit`` trains: loss, optimizer, schedule, step."""
 
+import functools
 from typing import Any
 
 import keras
@@ -8,6 +9,8 @@ from kzoo.errors import UserError
 from kzoo.training.config import TrainingConfig
 from kzoo.training.losses import smoothed
 from kzoo.training.optimizer import adamw, layer_rates, named
+from kzoo.training.privacy import Mechanism
+from kzoo.training.private_step import PrivateTrainingModel
 from kzoo.training.schedule import WarmupSchedule
 from kzoo.training.step import TrainingModel
 
@@ -30,7 +33,9 @@ def check_divides(batch_size: int, replicas: int, parts: int) -> None:
         )
 
 
-def training_model(learner, training: TrainingConfig, total: int, make_optimizer) -> TrainingModel:
+def training_model(
+    learner, training: TrainingConfig, total: int, make_optimizer, private: Mechanism | None = None
+) -> TrainingModel:
     """The model that ``fit`` trains, in the strategy's scope.
 
     Args:
@@ -38,6 +43,7 @@ def training_model(learner, training: TrainingConfig, total: int, make_optimizer
         training: the settings.
         total: steps of the run, for the schedule.
         make_optimizer: from trainable variables and schedule to an optimizer, or None for what the settings say.
+        private: the noise of a run with privacy.
     """
     variables = learner.model.trainable_variables
     schedule = WarmupSchedule(
@@ -55,12 +61,13 @@ def training_model(learner, training: TrainingConfig, total: int, make_optimizer
         optimizer = _adamw(learner, variables, schedule, training)
     if training.precision == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    return TrainingModel(
+    kind = TrainingModel if private is None else functools.partial(PrivateTrainingModel, mechanism=private)
+    return kind(
         learner.model,
         loss=smoothed(learner.loss(), training.label_smoothing),
         metrics=learner.metrics(),
         optimizer=optimizer,
-        clip_norm=training.clip_norm,
+        clip_norm=training.clip_norm if private is None else None,
         accumulate=training.accumulate,
         seed=training.seed,
         jit=training.jit,

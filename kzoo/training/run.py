@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from kzoo.data.batching import Batches
 from kzoo.data.document_rows import spoken
+from kzoo.data.plan import poisson_places
 from kzoo.data.token_folder import as_examples
 from kzoo.errors import UserError
 from kzoo.models import lora
@@ -31,6 +32,7 @@ from kzoo.training.interrupt import StopRequest
 from kzoo.training.learner import give_back, make_learner
 from kzoo.training.making import check_divides, length_of, training_model
 from kzoo.training.outcome import Run, completed, identity, metrics_of
+from kzoo.training.privacy import Epsilon, check_private, fresh_seed, mechanism
 from kzoo.training.progress import Advance, KeepMetrics, Progress, RunCallbacks
 from kzoo.training.run_folder import RunFolder
 from kzoo.training.stopping import StopTogether
@@ -120,18 +122,29 @@ def _fit(
     strategy = team.strategy
     say(strategies.describe(strategy))
     check_divides(training.batch_size, strategy.num_replicas_in_sync, training.accumulate)
-    batches = Batches(task, train, batch_size=training.batch_size, training=True, seed=training.seed)
+    seed, places = training.seed, 0
+    if training.privacy is not None:
+        check_private(task, training, own_rows=own_rows)
+        seed = team.from_chief(fresh_seed(training.privacy, training))
+        places = poisson_places(training.batch_size, strategy.num_replicas_in_sync * training.accumulate)
+    batches = Batches(task, train, batch_size=training.batch_size, training=True, seed=seed, poisson=places)
     if batches.left_out:
         say(f"Left out: {spoken(batches.left_out)}.")
     if own_rows:
         batches.join(team.gather)
     epochs, total = length_of(training, batches.steps)
+    private = None
+    if training.privacy is not None:
+        private = mechanism(
+            training.privacy, examples=len(train), batch_size=training.batch_size, steps=total, seed=seed
+        )
+        say(str(private))
     learner = make_learner(task, strategy, training.precision)
     frozen = freeze(learner.model, training.freeze)
     if training.recompute:
         learner.backbone.recompute = True
     with strategy.scope():
-        model = training_model(learner, training, total, optimizer)
+        model = training_model(learner, training, total, optimizer, private)
 
     progress, checkpoints, history = Progress(), None, []
     if folder is not None:
@@ -190,7 +203,9 @@ def _fit(
         identify=functools.partial(bad_batch.tell, folder, batches, train) if team.is_chief else None,
         on_save=functools.partial(best.tidy, checkpoints) if best and checkpoints else None,
     )
-    first = [Advance(progress), KeepMetrics(model, resumed=progress.step > 0), *watch.first, validate, *watch.later]
+    first = [Advance(progress), KeepMetrics(model, resumed=progress.step > 0)]
+    first += [Epsilon(private, progress)] if private is not None else []
+    first += [*watch.first, validate, *watch.later]
     parts = [one for one in (*first, *callbacks, recorder, together, guard) if one is not None]
     verbose = {"none": 0, "bar": 1, "line": 2, "auto": 1 if sys.stdout.isatty() else 2}[logging.progress]
     verbose = verbose if team.is_chief else 0
@@ -215,6 +230,8 @@ def _fit(
     metrics["data"] = {"train": identity(train)} | ({"validation": identity(validation)} if validation else {})
     if best is not None:
         metrics |= {"best": best.summary, "result": training.result}
+    if private is not None:
+        task.privacy = metrics["privacy"] = private.summary(progress.total)
     if folder is not None:
         team.in_chief(functools.partial(folder.write_model, task.save))
         team.in_chief(functools.partial(folder.write_metrics, metrics))

@@ -168,7 +168,7 @@ class TrainingModel(keras.Model):
         used = [index for index, gradient in enumerate(gradients) if gradient is not None]
         variables = [self.trainable_variables[index] for index in used]
         reduced = replica.all_reduce(SUM, [tf.convert_to_tensor(gradients[index]) for index in used])
-        reduced, norm = self._clip(reduced)
+        reduced, norm = self._clip(self._released(reduced))
         learning_rate = tf.cast(self.optimizer.learning_rate, "float32")
         self.optimizer.apply(reduced, variables)
         self._record(loss, total, norm, learning_rate, examples, tokens)
@@ -233,6 +233,10 @@ class TrainingModel(keras.Model):
         place = place * replica.num_replicas_in_sync + tf.cast(replica.replica_id_in_sync_group, "int64")
         for index, state in enumerate(self._dropout_states):
             state.assign(tf.stack([tf.constant(self.seed + 7919 * index, "int64"), place * CALLS]))
+
+    def _released(self, gradients):
+        """What of the gradients, added over the replicas, may be learned from: all."""
+        return gradients
 
     def _clip(self, gradients):
         """The gradients, no longer than ``clip_norm`` together, and their length before."""

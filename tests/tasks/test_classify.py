@@ -175,3 +175,28 @@ def test_dropout_is_for_training_only():
     features = task.pack(task.tokenize({"text": tf.constant(tiny.TEXTS)}), 16)
     np.testing.assert_array_equal(task.model(features), classifier("bert").model(features))
     assert not np.allclose(task.model(features, training=True), task.model(features), atol=1e-3)
+
+
+def test_it_may_abstain(task):
+    scores = [max(answer["scores"]) for answer in task.predict(tiny.TEXTS)]
+    edge = sorted(scores)[1]
+    options = task.options() | {"abstain_below": edge, "abstain_label": "unsure"}
+    careful = kzoo.Classify(task.pretrained, **options)
+    careful.model.set_weights(task.model.get_weights())
+    for answer, plain in zip(careful.predict(tiny.TEXTS), task.predict(tiny.TEXTS), strict=True):
+        assert answer["scores"] == plain["scores"]
+        assert answer["label"] == (plain["label"] if max(plain["scores"]) >= edge else "unsure")
+    assert careful.options() == options
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"abstain_below": 0}, "must lie above 0"),
+        ({"abstain_below": 0.5, "abstain_label": "bad"}, "must not be one of the labels"),
+        ({"abstain_below": 0.5, "multi_label": True}, "one label a text"),
+    ],
+)
+def test_abstention_that_makes_no_sense(options, message):
+    with pytest.raises(UserError, match=message):
+        classifier("bert", **options)

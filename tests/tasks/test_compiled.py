@@ -25,7 +25,7 @@ def answered(signature, **inputs):
     return {name: value.numpy() for name, value in found.items()}
 
 
-@pytest.mark.parametrize("count", [1, 3, 10])
+@pytest.mark.parametrize("count", [1, 10])
 def test_a_classifier(classifier, count):
     plain, by_xla = classifier
     here, there = answered(plain, text=TEXTS[:count]), answered(by_xla, text=TEXTS[:count])
@@ -35,15 +35,17 @@ def test_a_classifier(classifier, count):
 
 @pytest.fixture(scope="module")
 def classifier():
-    task = kzoo.Classify(tiny.bert(), labels=["bad", "good"])
-    return task.signatures()["serving_default"], task.compiled_signatures()["serving_default_xla"]
+    task = kzoo.Classify(tiny.bert(num_layers=1), labels=["bad", "good"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled, "LENGTHS", (8,))  # so that there are two lengths
+        return task.signatures()["serving_default"], task.compiled_signatures()["serving_default_xla"]
 
 
 PROMPTS = ["the film", "", "it was a bad", "good film at", "the film was not good at all, it was bad"] * 2
 
 
 def test_what_is_written(made):
-    task = kzoo.Generate(made, max_length=40, max_new_tokens=6, knobs={"blocked_words": "good", "logit_bias": "9 -50"})
+    task = kzoo.Generate(made, max_length=32, max_new_tokens=6, knobs={"blocked_words": "good", "logit_bias": "9 -50"})
     plain, by_xla = task.writer.function("generate"), task.writer.function("generate_xla")
     knobs = [
         {},
@@ -64,7 +66,7 @@ def test_what_is_written(made):
 
 
 def test_several_sequences(made):
-    task = kzoo.Generate(made, max_length=40, max_new_tokens=5, num_sequences=2, temperature=1.0)
+    task = kzoo.Generate(made, max_length=32, max_new_tokens=5, num_sequences=2, temperature=1.0)
     here, there = (
         answered(task.signatures()["serving_default"], prompt=PROMPTS),
         answered(task.compiled_signatures()["serving_default_xla"], prompt=PROMPTS),
@@ -81,4 +83,4 @@ def test_what_has_no_compiled_form(made):
 
 @pytest.fixture(scope="module")
 def made():
-    return tiny.talkative(tiny.gpt2())
+    return tiny.talkative(tiny.gpt2(num_layers=1))

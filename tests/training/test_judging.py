@@ -95,6 +95,9 @@ def test_an_embedder_is_measured_on_pairs(bert):
     found = judge(task, {"text": TEXTS, "text_pair": TEXTS[::-1], "label": numbers})
     first, second = (np.array([one["embedding"] for one in task.predict(texts)]) for texts in (TEXTS, TEXTS[::-1]))
     assert found.figures["spearman"] == pytest.approx(metrics.spearman(numbers, (first * second).sum(-1)))
+    pairs = judge(task, {"text": TEXTS, "text_pair": TEXTS})
+    assert pairs.figures["recall_at_1"] == pairs.figures["mean_reciprocal_rank"] == 1.0
+    assert pairs.figures["documents"] == len(set(TEXTS)) and pairs.tables[0].rows[0][2] == 1
     with pytest.raises(UserError, match="the columns text, text_pair and label. the examples has text"):
         judge(task, {"text": TEXTS})
 

@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from decimal import Decimal
 from typing import Any
 
-from kzoo.serving.server.errors import StatusError, invalid
+from kzoo.serving.server.errors import Code, StatusError, invalid
 
 _SPACE = re.compile(rb"[ \n\r\t]*")
 _PLAIN = re.compile(rb'[^"\\\x00-\x1f]*')
@@ -43,14 +44,14 @@ _OBJECT_MORE = "Missing a comma or '}' after an object member."
 _ARRAY_MORE = "Missing a comma or ']' after an array element."
 
 
-def parse(body: bytes) -> Any:
-    """The document in a request's body, which must be an object."""
+def parse(body: bytes, deadline: float | None = None) -> Any:
+    """The document in a request's body, which must be an object; ``deadline`` as of ``parse_exactly``."""
     if not body:
         raise invalid("JSON Parse error: The document is empty")
     try:
         document = json.loads(body.decode())
     except (ValueError, RecursionError):  # not UTF-8, not JSON by Python's reading, or nested too deeply
-        document = parse_exactly(body)
+        document = parse_exactly(body, deadline)
     if not isinstance(document, dict):
         raise invalid(f"JSON Value: {debug_string(document)} Is not object")
     return document
@@ -60,14 +61,21 @@ def _fail(message: str, offset: int) -> StatusError:
     return invalid(f"JSON Parse error: {message} at offset: {offset}")
 
 
-def parse_exactly(body: bytes) -> Any:
-    """The same byte by byte, with the genuine server's errors; never recursive, so no depth is too deep."""
+def parse_exactly(body: bytes, deadline: float | None = None) -> Any:
+    """The same byte by byte, with the genuine server's errors; never recursive, so no depth is too deep.
+
+    A large body takes long (microseconds a value): past ``deadline``, of ``time.monotonic``, it is given up.
+    """
     at = len(_BYTE_ORDER_MARK) if body.startswith(_BYTE_ORDER_MARK) else 0
     waiting = _EMPTY  # for the document itself; then the message of what is missing doubles as the state
     fresh = False  # nothing yet in the innermost container: its closing bracket may follow
     open_containers: list[tuple[Any, str]] = []  # each with the name it goes under when it closes
     name = ""
+    turns = 0
     while True:
+        turns += 1
+        if not turns & 0xFFF and deadline is not None and time.monotonic() > deadline:
+            raise StatusError(Code.DEADLINE_EXCEEDED, "Timed out reading the request body")
         at = _SPACE.match(body, at).end()  # type: ignore[union-attr]
         byte = body[at] if at < len(body) else 0
         if byte == 0:
@@ -239,7 +247,7 @@ def debug_string(value: Any) -> str:
         if size >= _DEBUG_LIMIT:
             raise _Full
         parts.append(prefix + text)
-        size += len((prefix + text).encode("utf-8", "surrogateescape"))
+        size += len((prefix + text).encode("utf-8", "surrogatepass"))  # also for half a pair, which Python lets pass
 
     def write(value: Any, level: int, prefix: str) -> None:
         if isinstance(value, dict):

@@ -129,6 +129,12 @@ class Registry:
         """A model's labels."""
         return dict(self._labels.get(name, {}))
 
+    def path(self, name: str, version: int) -> str:
+        """The folder that a version was loaded from; empty for one that is not known."""
+        with self._states:
+            known = self._versions.get(name, {}).get(version)
+            return known.path if known is not None else ""
+
     # Changes
 
     def reload(self, config: Any) -> None:

@@ -168,7 +168,7 @@ class RestApp:
     def _predict(
         self, body: bytes, model: str, version: int | None, label: str | None, deadline: float | None
     ) -> bytes:
-        document = json_reader.parse(body)
+        document = json_reader.parse(body, deadline)
         signature_name = _signature_name(document)
         with self._registry.use(model, version, label) as servable:
             signature = find_signature(servable, signature_name)
@@ -177,14 +177,14 @@ class RestApp:
             if not signature.inputs:
                 raise invalid(f"Failed to get input map for signature: {signature_name or 'DEFAULT'}")
             by_row = _is_row_format(document)
-            inputs = _inputs(document, by_row, signature.inputs, body)
+            inputs = _inputs(document, by_row, signature.inputs, body, deadline)
             outputs = predict(servable, signature, inputs, timeout=_left(deadline))
         return json_writer.predictions(outputs) if by_row else json_writer.outputs(outputs)
 
     def _classify(
         self, body: bytes, model: str, version: int | None, label: str | None, deadline: float | None
     ) -> bytes:
-        signature_name, given = _examples(body)
+        signature_name, given = _examples(body, deadline)
         with self._registry.use(model, version, label) as servable:
             result = examples.classify(servable, signature_name, given, _left(deadline))
         return json_writer.classifications(result.classes, result.scores)
@@ -192,7 +192,7 @@ class RestApp:
     def _regress(
         self, body: bytes, model: str, version: int | None, label: str | None, deadline: float | None
     ) -> bytes:
-        signature_name, given = _examples(body)
+        signature_name, given = _examples(body, deadline)
         with self._registry.use(model, version, label) as servable:
             return json_writer.regressions(examples.regress(servable, signature_name, given, _left(deadline)))
 
@@ -259,12 +259,12 @@ def _signature_name(document: dict[str, Any]) -> str:
     return name if isinstance(name, str) else name.decode("utf-8", "surrogateescape")
 
 
-def _examples(body: bytes) -> tuple[str, Any]:
-    document = json_reader.parse(body)
+def _examples(body: bytes, deadline: float | None) -> tuple[str, Any]:
+    document = json_reader.parse(body, deadline)
     try:
         return _signature_name(document), input_from_json(document)
     except UnicodeEncodeError:  # half a surrogate pair, which Python lets pass
-        return _signature_name(document), input_from_json(json_reader.parse_exactly(body))
+        return _signature_name(document), input_from_json(json_reader.parse_exactly(body, deadline))
 
 
 def _is_row_format(document: dict[str, Any]) -> bool:
@@ -284,13 +284,15 @@ def _is_row_format(document: dict[str, Any]) -> bool:
     return True
 
 
-def _inputs(document: dict[str, Any], by_row: bool, wanted: dict[str, Any], body: bytes) -> dict[str, Any]:
+def _inputs(
+    document: dict[str, Any], by_row: bool, wanted: dict[str, Any], body: bytes, deadline: float | None
+) -> dict[str, Any]:
     fast, exact = (json_tensors.rows, json_walk.rows) if by_row else (json_tensors.columns, json_walk.columns)
     key = "instances" if by_row else "inputs"
     inputs = fast(document[key], wanted)
     if inputs is None:
         # Python read the body more leniently than the genuine server would; what it says counts.
-        inputs = exact(json_reader.parse_exactly(body)[key], wanted)
+        inputs = exact(json_reader.parse_exactly(body, deadline)[key], wanted)
     return inputs
 
 

@@ -53,6 +53,9 @@ class SavedModelSession:
         }
         saver = meta_graph.saver_def
         variables = os.path.join(directory, "variables", "variables")
+        if saver.restore_op_name and not os.path.exists(variables + ".index") and _has_variables(meta_graph):
+            # The genuine server loads such a model, and every request to it fails.
+            raise StatusError(Code.NOT_FOUND, f"The graph has variables, and {variables}.index is missing")
         if saver.restore_op_name and os.path.exists(variables + ".index"):
             self._session.run(saver.restore_op_name, {**assets, saver.filename_tensor_name: variables})
         for name in _initializers(meta_graph):
@@ -175,6 +178,10 @@ def _assets(meta_graph: Any) -> list[Any]:
         packed.Unpack(asset)
         found.append(asset)
     return found
+
+
+def _has_variables(meta_graph: Any) -> bool:
+    return any(node.op in ("VarHandleOp", "VariableV2") for node in meta_graph.graph_def.node)
 
 
 def _initializers(meta_graph: Any) -> list[str]:

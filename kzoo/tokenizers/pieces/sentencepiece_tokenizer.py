@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from kzoo.tokenizers.characters import Characters, Words, decode
+from kzoo.tokenizers.pieces.sentencepiece_decoder import SentencePieceDecoder
 from kzoo.tokenizers.tokenizer import Tokenizer
 from kzoo.tokenizers.vocabulary import Vocabulary
 from kzoo.tokenizers.words.sections import words_from
@@ -30,7 +31,7 @@ class SentencePieceTokenizer(Tokenizer):
         *,
         steps: Sequence[Step] = (),
         split: Splitter,
-        join: Callable[[tf.RaggedTensor], tf.Tensor],
+        join: SentencePieceDecoder,
         **kwargs,
     ):
         self._steps = list(steps)

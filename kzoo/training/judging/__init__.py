@@ -55,7 +55,8 @@ def judge(task, examples, *, batch_size: int = 32) -> Judgement:
         ``exact_match`` and ``f1``. With several labels ``exact_match``,
         ``label_accuracy``, ``macro_f1``, ``micro_f1``, ``calibration_error`` of the decisions, ``per_class``.
         ``regress``: ``loss``, ``absolute_error``, ``root_squared_error``, ``pearson``, ``spearman``. ``embed``, of
-        pairs with a number: ``pearson`` and ``spearman`` of the cosines. ``generate``: ``loss`` of a token,
+        pairs with a number: ``pearson`` and ``spearman`` of the cosines; of other pairs, each text sought among all:
+        ``recall_at_1``, ``recall_at_5``, ``recall_at_10``, ``mean_reciprocal_rank``. ``generate``: ``loss`` of a token,
         ``perplexity`` with a bootstrap interval over rows, ``accuracy`` of the next token, ``tokens``. ``answer``:
         ``exact_match`` and ``f1`` of SQuAD with bootstrap intervals over passages (over articles from 10 on), those of
         questions with and without an answer, ``best_f1`` and ``best_exact_match`` with their thresholds, and
@@ -76,5 +77,5 @@ def judge(task, examples, *, batch_size: int = 32) -> Judgement:
 
 
 def columns_of(task) -> list[str]:
-    """The columns that ``judge`` needs."""
+    """The columns that ``judge`` needs; it reads an embedder's ``label``, too, where there is one."""
     return vectors.COLUMNS if task.name == "embed" else list(task.columns)

@@ -376,14 +376,3 @@ def test_both_apis_over_tls(base, tmp_path, certificate):
 def test_a_certificate_and_its_key_belong_together(base, given):
     read = flags.parse([f"--model_base_path={base}", f"--{given}=file.pem"])
     assert "belong together. Received one of them" in _refusal(read.server)
-
-
-@pytest.mark.browser
-def test_the_front_page_shows_the_models_in_a_browser(server, chromium):
-    shown = subprocess.run(
-        [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=3000", "--dump-dom",
-         f"{server.rest_address}/"],
-        capture_output=True, text=True, timeout=120,
-    ).stdout  # fmt: skip
-    assert "<td>words</td><td>2, new</td>" in shown and "serving_default(text: string[?])" in shown
-    assert '"signature_name": "serving_default"' in shown and "/v1/models/numbers/versions/7:predict" in shown
