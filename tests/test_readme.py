@@ -44,7 +44,7 @@ def test_there_are_commands_to_check():
 def test_every_command_is_one_with_options_that_exist(guide, line):
     name, *words = shlex.split(line)
     command = typer.main.get_command(app).commands[name]
-    if hasattr(command, "commands"):
+    if hasattr(command, "commands") and not (command.invoke_without_command and words[0].startswith("-")):
         command = command.commands[words[0]]
     options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     assert [word for word in words if word.startswith("--") and word.split("=")[0] not in options] == []

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from kzoo.errors import UserError
+from kzoo.exit_codes import INTERRUPTED
 from kzoo.search.neighbours import Graph, load_hnswlib
 from kzoo.search.passages import Passage, Unit, cut, read_passages
 from kzoo.search.store import Store, is_index
@@ -20,6 +21,7 @@ from kzoo.serving.placing import placed, space_needed
 from kzoo.tasks.embed import Embed
 from kzoo.tasks.load import load, load_task
 from kzoo.training.folder_lock import FolderLock
+from kzoo.training.interrupt import Interrupted
 
 # N passages, Q queries, K hits, D width
 
@@ -107,6 +109,7 @@ class Index:
         Raises:
             UserError: a file that cannot be read or holds no passage, a folder that exists, a window that the model
                 cannot read.
+            Interrupted: by Ctrl-C; what was embedded of a file is kept.
         """
         _check_embeds(task)
         window, stride = _windows(task, window, stride)
@@ -141,7 +144,13 @@ class Index:
                 for path in aside.iterdir():
                     path.unlink()
                 store = Store.create(aside, width=len(about["probe"]), about=about)
-            _embed(store, task, passages, window=window, stride=stride, batch_size=batch_size, say=say)
+            try:
+                _embed(store, task, passages, window=window, stride=stride, batch_size=batch_size, say=say)
+            except KeyboardInterrupt:
+                if not origin:
+                    raise
+                message = f"Interrupted; {len(store):,} passages are kept. The same command goes on from there."
+                raise Interrupted(message, INTERRUPTED) from None
             if not len(store):
                 shutil.rmtree(aside)
                 name = origin.get("name", "The list of texts")

@@ -2,7 +2,7 @@
 
     BUNDLE/models/NAME/VERSION/   SavedModels
     BUNDLE/models.config          which models, by their paths in the container (/models/NAME)
-    BUNDLE/batching.config, monitoring.config, compose.yaml, clients/, README.md
+    BUNDLE/batching.config, monitoring.config, compose.yaml, clients/, prometheus/, README.md
     BUNDLE/history.json           where labels have pointed (kzoo promote, kzoo rollback)
     BUNDLE/kubernetes/, tls/      when asked for
 
@@ -36,6 +36,7 @@ MONITORING_CONFIG = "monitoring.config"
 COMPOSE = "compose.yaml"
 README = "README.md"
 CLIENTS = "clients"
+PROMETHEUS = "prometheus"
 REMOVED = ".removed"  # in the names of versions that are being removed
 MODELS_COMMENT = "The models that the server loads (ModelServerConfig, text format), by their paths in the container."
 
@@ -267,10 +268,11 @@ def _write_configs(directory: Path, models: Mapping[str, Any], image: str) -> No
             template = resources.find("serving", "bundle", file).read_text(encoding="utf-8")
             write_text(directory / file, Template(template).substitute(image=image) if file == COMPOSE else template)
     _allow_compiled(directory)
-    if not (directory / CLIENTS).exists():
-        with placed(directory / CLIENTS) as aside:
-            for client in resources.find("serving", CLIENTS).glob("ask*"):
-                shutil.copy(client, aside)
+    for folder, files in ((CLIENTS, "ask*"), (PROMETHEUS, "*.*")):
+        if not (directory / folder).exists():
+            with placed(directory / folder) as aside:
+                for one in resources.find("serving", folder).glob(files):
+                    shutil.copy(one, aside)
     read_models_config(directory)
     threads = directory / BATCHING_CONFIG
     protos.check_batching(protos.read(threads, protos.BatchingParameters), where=str(threads))

@@ -1,7 +1,8 @@
 """Manifests that run a bundle on Kubernetes: ``BUNDLE/kubernetes/``.
 
-Deployment (and one for GPUs), Service, PodDisruptionBudget, ConfigMap and the claim of the volume that the bundle lies
-on. They are made from the bundle's own image, flags and configs; a file that a person has changed stays.
+Deployment (and one for GPUs), Service, PodDisruptionBudget, HorizontalPodAutoscaler, ConfigMap and the claim of the
+volume that the bundle lies on. They are made from the bundle's own image, flags and configs; a file that a person has
+changed stays.
 """
 
 import math
@@ -17,7 +18,15 @@ from kzoo.serving.placing import size_of, write_text
 
 FOLDER = "kubernetes"
 GPU = "deployment-gpu.yaml"
-FILES = ("volume.yaml", "config-map.yaml", "deployment.yaml", GPU, "service.yaml", "disruption-budget.yaml")
+FILES = (
+    "volume.yaml",
+    "config-map.yaml",
+    "deployment.yaml",
+    GPU,
+    "service.yaml",
+    "disruption-budget.yaml",
+    "autoscaler.yaml",
+)
 _GIBI = 1 << 30
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,51}[a-z0-9])?")  # of a Service, with room for "-bundle" and for pods' endings
 

@@ -1,12 +1,15 @@
 """A vector for each text, for search and comparison."""
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from kzoo import metrics
+from kzoo.checkpoints.replacing import write_text
 from kzoo.errors import UserError
 from kzoo.tasks.contrastive import Contrastive, CosineOrder, CosineScore, text_numbers
 from kzoo.tasks.framing import frame_text
@@ -175,6 +178,30 @@ class Embed(Task):
             return {"spearman": metrics.spearman(numbers_of(examples["label"]), metrics.cosine(first, second))}
         ranks = metrics.ranks_of_pairs(first, second, examples["text"], examples["text_pair"])
         return {"recall_at_1": metrics.recall_at(ranks, 1), "mean_reciprocal_rank": metrics.reciprocal_rank(ranks)}
+
+    def save(self, directory) -> Path:
+        """As every task's; beside it stands what Sentence Transformers reads pooling and normalization from."""
+        directory = super().save(directory)
+        names = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens"}
+        modes = {f"pooling_mode_{name}": kind == self.pooling for kind, name in names.items()}
+        kinds = ["Transformer", "Pooling", *(["Normalize"] if self.normalize else [])]
+        modules = [
+            {
+                "idx": number,
+                "name": str(number),
+                "path": f"{number}_{kind}" if number else "",
+                "type": f"sentence_transformers.models.{kind}",
+            }
+            for number, kind in enumerate(kinds)
+        ]
+        (directory / "1_Pooling").mkdir(exist_ok=True)
+        for name, content in (
+            ("modules.json", modules),
+            ("1_Pooling/config.json", {"word_embedding_dimension": self.model.output.shape[-1]} | modes),
+            ("sentence_bert_config.json", {"max_seq_length": self.max_length, "do_lower_case": False}),
+        ):
+            write_text(directory / name, json.dumps(content, indent=2) + "\n")
+        return directory
 
     def options(self):
         options = super().options() | {"pooling": self.pooling, "normalize": self.normalize}

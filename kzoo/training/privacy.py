@@ -20,6 +20,7 @@ from kzoo.training.config import PrivacyConfig, TrainingConfig
 _LEAST, _MOST = 0.05, 1e3  # noise multipliers that are tried
 _ROWS_OF_EXAMPLES = ("classify", "regress")
 _NEAR = 0.005  # of the noise multiplier that an epsilon needs
+_EXACT_BELOW = 40.0  # larger epsilons promise nothing, and the distributions of their losses would fill the memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +52,8 @@ class Mechanism:
         )
 
     def epsilon(self, steps: int) -> float:
-        """Epsilon after so many steps, by privacy loss distributions."""
-        return _spent(_accounting().pld.PLDAccountant, self.noise_multiplier, self.rate, steps, self.delta)
+        """Epsilon after so many steps: by privacy loss distributions where it is small, else a bound by Renyi's."""
+        return _spent(self.noise_multiplier, self.rate, steps, self.delta)
 
     def summary(self, steps: int) -> dict[str, Any]:
         """What a run says of its privacy, for ``kzoo.json``, ``metrics.json`` and the card."""
@@ -65,7 +66,7 @@ class Mechanism:
             "sampling_rate": self.rate,
             "steps": steps,
             "neighbours": "one example added or removed",
-            "accountant": "dp-accounting, privacy loss distributions",
+            "accountant": "dp-accounting",
         }
 
 
@@ -150,6 +151,7 @@ def _accounting() -> Any:
         import dp_accounting.rdp
     except ImportError:
         raise UserError("Training with privacy needs dp-accounting: pip install 'kzoo[privacy]'.") from None
+    logging.getLogger("absl").setLevel(logging.ERROR)  # it tells of each order of a divergence that it leaves out
     return dp_accounting
 
 
@@ -159,8 +161,14 @@ def _event(noise: float, rate: float, steps: int) -> Any:
     return accounting.SelfComposedDpEvent(step, steps)
 
 
-def _spent(accountant: Any, noise: float, rate: float, steps: int, delta: float) -> float:
-    return float(accountant().compose(_event(noise, rate, steps)).get_epsilon(delta)) if steps else 0.0
+def _spent(noise: float, rate: float, steps: int, delta: float) -> float:
+    if not steps:
+        return 0.0
+    accounting, event = _accounting(), _event(noise, rate, steps)
+    bound = float(accounting.rdp.RdpAccountant().compose(event).get_epsilon(delta))
+    if bound > _EXACT_BELOW:
+        return bound
+    return float(accounting.pld.PLDAccountant().compose(event).get_epsilon(delta))
 
 
 def _calibrated(accounting: Any, epsilon: float, rate: float, steps: int, delta: float) -> float:
@@ -176,11 +184,12 @@ def _calibrated(accounting: Any, epsilon: float, rate: float, steps: int, delta:
             tol=tolerance,
         )
 
-    logging.getLogger("absl").setLevel(logging.ERROR)  # it tells of each order that it leaves out
     try:
         rough = search(accounting.rdp.RdpAccountant, _LEAST, _MOST, 0.01)
         low = max(0.7 * rough, _LEAST)
-        if _spent(accounting.pld.PLDAccountant, low, rate, steps, delta) <= epsilon:
+        if rough <= _LEAST or epsilon > _EXACT_BELOW / 2:
+            return float(rough)
+        if _spent(low, rate, steps, delta) <= epsilon:
             return low
         return float(search(accounting.pld.PLDAccountant, low, rough, _NEAR))
     except Exception as error:

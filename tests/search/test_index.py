@@ -132,7 +132,7 @@ def test_what_is_left_of_another_build_is_not_gone_on_with(task, file, tmp_path,
     def stop(line):
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="Interrupted; 2 passages are kept. The same command goes on"):
         kzoo.Index.build(task, file, tmp_path / "index", say=stop)
     said = []
     made = kzoo.Index.build(task, file, tmp_path / "index", least_words=3, say=said.append)

@@ -54,11 +54,13 @@ def test_it_holds_what_the_server_needs(tmp_path, classify, generate):
     ]
     assert protos.read(path / "batching.config", protos.BatchingParameters).thread_pool_name.value == "batches"
     batching = protos.read(path / "models" / "reviews" / "1" / "batching_params.pbtxt", protos.BatchingParameters)
-    assert list(batching.allowed_batch_sizes) == [1, 2, 1024]  # those of the warm-up, and the largest request
+    assert not batching.allowed_batch_sizes  # a batch is not padded
     assert batching.max_execution_batch_size.value == 2 and batching.max_batch_size.value == 1024
     monitoring = protos.read(path / "monitoring.config", protos.MonitoringConfig)
     assert monitoring.prometheus_config.enable
-    assert sorted(child.name for child in (path / "clients").iterdir()) == ["ask.sh", "ask_grpc.py", "ask_rest.py"]
+    clients = ["ask.go", "ask.mjs", "ask.sh", "ask_grpc.py", "ask_rest.py"]
+    assert sorted(child.name for child in (path / "clients").iterdir()) == clients
+    assert sorted(child.name for child in (path / "prometheus").iterdir()) == ["dashboard.json", "prometheus.yml"]
     assert not list(path.rglob(".*"))
 
 

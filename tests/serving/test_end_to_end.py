@@ -128,6 +128,27 @@ def test_the_example_clients_ask(served, classify, generate):
     assert refused.returncode == 1 and "Over REST every input must be set" in refused.stderr
 
 
+@pytest.mark.parametrize(("program", "file"), [(["node"], "ask.mjs"), (["go", "run"], "ask.go")])
+def test_the_clients_in_other_languages_ask(served, classify, generate, program, file):
+    if not shutil.which(program[0]):
+        pytest.skip(f"there is no {program[0]} here")
+    command = [*program, served.bundle / "clients" / file, "--address", served.rest_address]
+    told = run([*command, "reviews", *TEXTS])
+    assert [json.loads(line)["label"] for line in told.splitlines()] == [
+        one["label"] for one in classify.task.predict(TEXTS)
+    ]
+    knobs = ["--signature", "generate", "--set", "temperature=0.8", "--set", "seed=3", "--label", "stable"]
+    told = run([*command, *knobs, "story", "the"])  # what has a default is filled in
+    assert json.loads(told)["text"] == generate.task.generate("the", temperature=0.8, seed=3)[0]
+    for wrong, message in (
+        (["--label", "missing", "story", "the"], "Unrecognized servable version label: missing"),
+        (["--signature", "nosuch", "story", "the"], "here is no signature nosuch; there are"),
+        (["story"], "sage"),
+    ):
+        refused = subprocess.run([*command, *wrong], capture_output=True, text=True)
+        assert refused.returncode == 1 and message in refused.stderr
+
+
 def story(generate):
     """The generator's answer as REST words a single output."""
     return generate.task.predict("the")[0]["text"]

@@ -57,6 +57,17 @@ def test_they_fit_one_another(path):
     assert drain < pod["terminationGracePeriodSeconds"] and pod["shareProcessNamespace"]
 
 
+def test_the_autoscaler_keeps_what_the_budget_and_the_deployment_promise(path):
+    deployment, scaler = manifest(path, "deployment.yaml"), manifest(path, "autoscaler.yaml")["spec"]
+    target = scaler["scaleTargetRef"]
+    assert (target["kind"], target["name"]) == ("Deployment", deployment["metadata"]["name"])
+    assert target["apiVersion"] == deployment["apiVersion"]
+    assert scaler["minReplicas"] == deployment["spec"]["replicas"] < scaler["maxReplicas"]
+    (measure,) = scaler["metrics"]
+    one, _ = container(path)
+    assert measure["resource"]["name"] in one["resources"]["requests"]  # a share is of what was requested
+
+
 def test_the_server_is_started_as_kzoo_starts_it_with_the_bundles_own_configs(path):
     one, _ = container(path)
     flags = server_flags("/config", models_config="/bundle/models.config", rest_port=8501, grpc_port=8500)

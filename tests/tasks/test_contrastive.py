@@ -160,7 +160,7 @@ def test_it_learns_which_texts_belong_together(task):
 
 def test_parts_of_a_batch_meet_their_own_texts_only(task):
     whole, parts = (
-        kzoo.fit(task, TEXTS, steps=1, batch_size=4, accumulate=accumulate, learning_rate=1e-9, **QUIET).history[0]
+        kzoo.fit(task, TEXTS, epochs=1, batch_size=4, accumulate=accumulate, learning_rate=1e-9, **QUIET).history[0]
         for accumulate in (1, 2)
     )
     assert parts["loss"] < whole["loss"]  # fewer wrong answers

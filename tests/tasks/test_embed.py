@@ -77,6 +77,9 @@ def test_saved_and_loaded(pretrained, tmp_path):
     assert isinstance(loaded, kzoo.Embed)
     assert loaded.options() == {"max_length": 9, "pooling": "max", "normalize": False}
     np.testing.assert_array_equal(vectors(loaded, tiny.TEXTS), vectors(task, tiny.TEXTS))
+    assert load(tmp_path).pooling == "max"  # as Sentence Transformers writes it
+    modules = json.loads((tmp_path / "modules.json").read_text())
+    assert [one["type"].rpartition(".")[2] for one in modules] == ["Transformer", "Pooling"]
 
 
 def test_a_decoder_embeds_too():

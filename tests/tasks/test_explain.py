@@ -32,7 +32,10 @@ def asked(task):
     return {"text": TEXTS, "text_pair": OTHERS} if task.pair else TEXTS
 
 
-FORMS = [("one", "gpt2"), ("several", "bert"), ("pair", "bert"), ("number", "bert")]
+FORMS = [
+    ("pair", "bert"),
+    *(pytest.param(one, marks=pytest.mark.slow) for one in (("one", "gpt2"), ("several", "bert"), ("number", "bert"))),
+]
 
 
 @pytest.fixture(scope="module", params=FORMS, ids="-".join)
@@ -91,6 +94,7 @@ def test_any_label_can_be_explained_by_either_method(classifier):
     assert abs(rough["gap"]) > 1e-3  # what is small elsewhere is not small of itself
 
 
+@pytest.mark.slow
 def test_baselines(classifier):
     (found,) = classifier.explain("bad film", baseline="mask")
     assert found["baseline_score"] == pytest.approx(
@@ -100,6 +104,7 @@ def test_baselines(classifier):
         made("one", "gpt2").explain("a", baseline="mask")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form, kind", [("pair", "bert"), ("one", "gpt2")])
 def test_attention_maps(form, kind):
     task = made(form, kind)
@@ -127,6 +132,7 @@ def test_mistakes(classifier, options, message):
         classifier.explain("a film", **options)
 
 
+@pytest.mark.slow
 def test_it_is_served(classifier, tmp_path):
     plan = warmup.Plan(batch_sizes=(1, 2), lengths=(8,))
     path = export(classifier, tmp_path / "export", warm_up=plan, explain={"steps": 24, "attention": True})

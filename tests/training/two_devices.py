@@ -76,6 +76,7 @@ def real():
 
 TEXTS = ["it was a bad film", "the film was not good at all", "good"] * 5
 PAIRS = {"text": TEXTS, "text_pair": TEXTS[1:] + TEXTS[:1]}
+WORDS = [f"{one} {other}" for one in ("bad", "good", "not", "all", "film") for other in ("film", "zoo", "it was")]
 HEADS = {
     "several_labels_of_pairs": (
         lambda bert: Classify(
@@ -90,7 +91,7 @@ HEADS = {
     "numbers": (lambda bert: Regress(bert, dropout=0.0), {"text": TEXTS, "label": [0.5, 4.0, 2.5] * 5}),
     "triplets": (  # negatives of the other device, too
         lambda bert: Embed(bert, max_length=12),
-        {"text": TEXTS, "text_pair": PAIRS["text_pair"], "negative": ["bad", "a film", "it was it"] * 5},
+        {"text": WORDS, "text_pair": [words[::-1] for words in WORDS], "negative": ["bad", "a film", "it was it"] * 5},
     ),
     "order_of_pairs": (lambda bert: Embed(bert), PAIRS | {"label": [0.5, 4.0, 2.5, 1.0, 3.0] * 3}),
     "answers": (  # windows, of some questions more than of others

@@ -117,10 +117,10 @@ class LiveServer:
             connection.request(request.method, request.path, body, dict(request.headers))
             reply = connection.getresponse()
             return RestReply(reply.status, reply.headers.get("Content-Type", ""), reply.read())
-        except (ConnectionRefusedError, OSError) as error:
-            raise UserError(f"No server answers REST at {host}:{port} ({request}): {error}.") from None
-        except http.client.HTTPException as error:
-            return RestReply(0, "", f"no HTTP reply: {error!r}".encode())
+        except (TimeoutError, ConnectionResetError, http.client.HTTPException) as error:  # a fault of this one reply
+            return RestReply(0, "", f"no reply: {error!r}".encode())
+        except OSError as error:
+            raise UserError(f"No server answers REST at {host}:{port}: {error}.") from None
         finally:
             connection.close()
 
@@ -134,7 +134,7 @@ class LiveServer:
             options = [("grpc.max_receive_message_length", -1)]
             credentials = grpc.ssl_channel_credentials(self._ca.encode() if self._ca else None)
             is_secure = scheme == "grpcs" or self._ca
-            target = f"{host}:{port}"
+            target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             self._channel = (
                 grpc.secure_channel(target, credentials, options)
                 if is_secure

@@ -6,7 +6,7 @@ const leading = ["question", "prompt", "text", "text_pair", "context"];  // the 
 const knobs = ["max_new_tokens", "temperature", "top_k", "top_p", "min_p", "seed", "stop", "min_new_tokens",
   "repetition_penalty", "presence_penalty", "frequency_penalty", "blocked_words", "logit_bias"];
 const verbs = {classify: "Classify", tag: "Find entities", answer: "Answer", embed: "Compare", fill_mask: "Fill in",
-  generate: "Write", regress: "Rate"};
+  generate: "Write", regress: "Rate", search: "Search", few_shot: "Classify"};
 const second = "compare";  // the second text, where a way of showing answers compares two
 
 const available = models.map(model => ({...model, versions: model.versions.filter(one => one.state === "AVAILABLE")}))
@@ -46,7 +46,7 @@ function showVersions() {
 
 function showSignatures() {
   const names = Object.keys(chosenVersion().signatures);
-  fill($("signature"), names.map(name => [name, name]));
+  fill($("signature"), names.map(name => [chosenVersion().signatures[name].refusal ? `${name} (refused here)` : name, name]));
   $("signature-field").hidden = names.length < 2;
   showForm();
 }
@@ -203,7 +203,8 @@ async function send() {
     $("reply").textContent = text;
     let reply;
     try { reply = parsed(text); } catch { return showProblem("The reply is not JSON.", text.slice(0, 2000)); }
-    if (!response.ok) return showProblem(`The server refused the request (${response.status}).`, reply.error ?? text);
+    const hint = response.status === 404 ? "\nWhat is served may have changed: load this page again." : "";
+    if (!response.ok) return showProblem(`The server refused the request (${response.status}).`, (reply.error ?? text) + hint);
     const all = answers(reply, one).map((values, index) => ({values, asked: asked[index]}));
     let drawn;
     try { drawn = chosen.draw(all[0].values, all[0].asked, all); } catch { drawn = [drawSettled(all[0].values)]; }

@@ -7,6 +7,7 @@ import base64
 import dataclasses
 import json
 import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -228,6 +229,17 @@ def test_mistakes_are_told_in_a_sentence(arguments, message, folder):
 def test_a_server_of_other_models_is_refused(server):
     with pytest.raises(UserError, match="this server has others: write them with `kzoo conformance models"):
         suite.run(LiveServer(server.rest_address))
+
+
+def test_a_server_that_keeps_silent_fails_the_check_and_the_suite_goes_on(servers):
+    rest = servers["plain"].rest_address.removeprefix("http://")
+    real = LiveServer(rest)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        mute = LiveServer(f"127.0.0.1:{silent.getsockname()[1]}", timeout=0.2)
+        cases = [one for one in suite.cases() if one.area == "status" and one.name.startswith("REST")]
+        results = [suite.judge(one, target, "plain") for one in cases[:2] for target in (mute, real)]
+    assert [one.outcome for one in results] == ["failed", "passed"] * 2
+    assert results[0].reason == "HTTP status 0, not 200" and "no reply: TimeoutError" in results[0].received
 
 
 def test_requests_that_never_share_a_batch_are_seen(servers):
