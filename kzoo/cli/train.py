@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -44,22 +45,40 @@ def train(
     if cluster is not None and cluster.index > 0:
         return  # the first worker tells
     validation = run.metrics.get("validation", {})
-    if "accuracy_interval_95" in validation:
-        low, high = validation["accuracy_interval_95"]
-        say(f"Held-out accuracy {validation['accuracy']:.4f} (95% interval {low:.4f} to {high:.4f}).")
-    elif "perplexity" in validation:
-        say(f"Held-out perplexity {validation['perplexity']:.2f}.")
-    elif "exact_match" in validation:
-        exact, each = validation["exact_match"], validation["label_accuracy"]
-        say(f"Held-out texts with all labels right {exact:.4f}, labels {each:.4f}.")
-    elif "absolute_error" in validation:
-        say(f"Held-out absolute error {validation['absolute_error']:.4f}.")
+    if sentence := held_out(validation):
+        say(sentence)
     folder = Path(run.folder or "")
     pair = ' --pair "Another."' if "text_pair" in run.task.inputs else ""
     ask = f'predict {folder} "A text."{pair}'
     if run.task.name == "generate":
         ask = f'generate {folder} "Once upon a time"'
+    elif run.task.name == "answer":
+        ask = f'predict {folder} "A question?" --context "A passage."'
     say(f"The run lies in {folder}. Next: kzoo {ask}, or kzoo export {folder} exports/{folder.name}")
+
+
+def held_out(validation: Mapping[str, Any]) -> str:
+    """The figure of a validation that says most, in a sentence; nothing where there is none."""
+    if "accuracy_interval_95" in validation:
+        low, high = validation["accuracy_interval_95"]
+        return f"Held-out accuracy {validation['accuracy']:.4f} (95% interval {low:.4f} to {high:.4f})."
+    for names, sentence in _SENTENCES.items():
+        if all(name in validation for name in names):
+            return sentence.format(*(validation[name] for name in names))
+    return ""
+
+
+_SENTENCES = {
+    ("perplexity",): "Held-out perplexity {:.2f}.",
+    ("exact_match", "label_accuracy"): "Held-out texts with all labels right {:.4f}, labels {:.4f}.",
+    ("exact_match", "f1"): "Held-out answers right to the letter {:.4f}, F1 {:.4f}.",
+    ("absolute_error",): "Held-out absolute error {:.4f}.",
+    ("f1",): "Held-out F1 {:.4f}.",
+    ("spearman",): "Held-out Spearman {:.4f}.",
+    ("recall_at_1",): "Held-out recall of the text that belongs {:.4f}.",
+    ("accuracy",): "Held-out accuracy {:.4f}.",
+}
+"""By the measures that there are, the first that fits."""
 
 
 def find_config(config: str) -> Path:

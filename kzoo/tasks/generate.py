@@ -18,6 +18,7 @@ from kzoo.tasks.chat import PLAIN, read_turn
 from kzoo.tasks.conversations import read_conversations
 from kzoo.tasks.counting import CountedAccuracy
 from kzoo.tasks.framing import begin, cut, dense, fill_empty, start_id
+from kzoo.tasks.long_prompts import LEAST_ROOM
 from kzoo.tasks.pairs import read_pairs
 from kzoo.tasks.task import Task
 from kzoo.tasks.writing import BEAM_KNOBS, KNOBS, Writer, read_defaults
@@ -53,6 +54,9 @@ class Generate(Task):
             joined end to end, as GPT-2 was trained; a token looks at what precedes it, in whatever document.
         prompt_template: text around every prompt, in training and in requests: "{prompt}\n\nTL;DR:".
         prompt_cut: which side of a prompt that is too long is left out, "start" or "end"; the template stays.
+        answers_in_parts: whether requests' prompts that are too long are answered part by part instead, cut between
+            sentences, each in the template: summaries of long documents. Training cuts.
+        parts_joined_by: what stands between the answers of two parts.
         prefix_attention: whether the tokens of a prompt look at one another both ways (a prefix language model, Raffel
             et al. 2020, section 3.2.1). A model that was pretrained looking back only has to learn it.
         begins_with_end_token: whether documents in training and prompts in requests begin with the token that ends
@@ -99,6 +103,8 @@ class Generate(Task):
         crosses_documents: bool = False,
         prompt_template: str | None = None,
         prompt_cut: str = "start",
+        answers_in_parts: bool = False,
+        parts_joined_by: str = " ",
         prefix_attention: bool = False,
         begins_with_end_token: bool = False,
         packs_rows: bool = False,
@@ -148,6 +154,7 @@ class Generate(Task):
         if prompt_cut not in ("start", "end"):
             raise UserError(f"prompt_cut must be start or end. Received {prompt_cut!r}.")
         self.prompt_template, self.prompt_cut = prompt_template, prompt_cut
+        self.answers_in_parts, self.parts_joined_by = answers_in_parts, parts_joined_by
         head, tail = _around(prompt_template)
         self.frame = (self.turn or PLAIN).around(head, tail)
         around = self.frame.length(self.tokenizer)
@@ -156,6 +163,16 @@ class Generate(Task):
                 f"The {'chat' if self.turn else 'prompt'} template writes {around} tokens around a text, which leave "
                 f"no room for it in max_length={self.max_length} with max_new_tokens={self.max_new_tokens}."
             )
+
+        before = () if self.turn is not None else self.start_ids
+        self.room_of_prompt = self.max_length - self.max_new_tokens - len(before) - around  # tokens of its own
+        if answers_in_parts and self.room_of_prompt < LEAST_ROOM:
+            raise UserError(
+                f"answers_in_parts needs room for {LEAST_ROOM} tokens of a prompt. max_length={self.max_length} and "
+                f"max_new_tokens={self.max_new_tokens} leave {self.room_of_prompt}."
+            )
+        if answers_in_parts and self.writer.grammar is not None and self.writer.grammar.is_whole:
+            raise UserError("answers_in_parts joins answers, which then match no pattern or choice. Give one of them.")
 
     def _grammar(self, pattern, choices, blocked) -> Grammar | None:
         """What may be written, where anything is said about it."""
@@ -438,6 +455,7 @@ class Generate(Task):
             **({"chat": True, "system": self.system} if self.turn is not None else {}),
             **{name: value for name, value in given.items() if value},
             **({"prompt_cut": self.prompt_cut} if self.prompt_cut != "start" else {}),
+            **({"answers_in_parts": True, "parts_joined_by": self.parts_joined_by} if self.answers_in_parts else {}),
             **({"knobs": self.knobs} if self.knobs else {}),
             **self.writer.options(),
             **{name: value for name, value in self.limits_on_text.items() if value},

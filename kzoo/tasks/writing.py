@@ -1,5 +1,6 @@
 """How ``generate`` answers requests: what each may ask, and the signatures that an export has of it."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from kzoo.generation.grammar import Grammar
 from kzoo.tasks import compiled, compiled_writing
 from kzoo.tasks.chunks import by_length
 from kzoo.tasks.lines import biases, blocked_sequences, lines
+from kzoo.tasks.long_prompts import by_parts
 from kzoo.tasks.task import Signature
 
 # B prompts, N sequences of each, K beams, R = B * N rows, L most new tokens, T length, D width, V vocabulary
@@ -317,9 +319,15 @@ class Writer:
                 "score": (self.score, {"prompt": text, "text": text}),
             }
             call, specs = calls[name]
+            if self.task.answers_in_parts and name != "score":
+                call = functools.partial(self._by_parts, call)
             function = tf.function(lambda given: call(**given), input_signature=[specs], autograph=False)
             self._functions[name] = lambda **given: function({key: given[key] for key in specs})
         return self._functions[name]
+
+    def _by_parts(self, call, prompt, **knobs) -> dict[str, tf.Tensor]:
+        task = self.task
+        return by_parts(call, task.tokenizer, task.room_of_prompt, task.parts_joined_by, prompt, knobs)
 
     def values(self, knobs: Mapping[str, Knob] = KNOBS, /, **given) -> dict[str, tf.Tensor]:
         """Every one of the knobs as a vector ``[1]``: as given, else the default."""

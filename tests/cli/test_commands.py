@@ -345,3 +345,12 @@ class served:  # noqa: N801 (used as a function)
         _, said = self.process.communicate(timeout=60)
         assert said.endswith("Stopped.\n")
         assert self.process.returncode == 0
+
+
+def test_a_run_ends_with_the_figure_that_says_most():
+    from kzoo.cli.train import held_out
+
+    said = held_out({"loss": 1.0, "exact_match": 0.5, "f1": 0.25})
+    assert said == "Held-out answers right to the letter 0.5000, F1 0.2500."
+    assert held_out({"loss": 1.0, "exact_match": 0.5, "label_accuracy": 0.75}).endswith("labels 0.7500.")
+    assert held_out({"loss": 1.0, "f1": 0.25}) == "Held-out F1 0.2500." and held_out({"loss": 1.0}) == ""
