@@ -17,7 +17,7 @@ GUIDES = [
     "configs/README.md",
     "training/README.md",
     "training/local/README.md",
-    *(f"docs/{path.name}" for path in sorted((CHECKOUT / "docs").glob("*.md"))),
+    *(str(path.relative_to(CHECKOUT)) for path in sorted((CHECKOUT / "docs").rglob("*.md"))),
 ]
 
 
