@@ -121,7 +121,8 @@ def _fit(
         tf.config.experimental.enable_op_determinism()
     strategy = team.strategy
     say(strategies.describe(strategy))
-    check_divides(training.batch_size, strategy.num_replicas_in_sync, training.accumulate)
+    if training.privacy is None:  # else it is the expected number of rows, and there are places enough for all
+        check_divides(training.batch_size, strategy.num_replicas_in_sync, training.accumulate)
     seed, places = training.seed, 0
     if training.privacy is not None:
         check_private(task, training, own_rows=own_rows)

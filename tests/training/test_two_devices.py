@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 
-def trained(which):
+def trained(which, module="tests.training.two_devices"):
     process = subprocess.run(
-        [sys.executable, "-m", "tests.training.two_devices", which],
+        [sys.executable, "-m", module, which],
         cwd=Path(__file__).parents[2],
         env={**os.environ, "TF_NUM_INTEROP_THREADS": "4"},  # with one thread two replicas wait for each other forever
         capture_output=True,
@@ -80,3 +80,12 @@ def test_two_devices_with_xla_and_mixed_precision_and_a_real_language_model():
     # a key's bias has no effect, so its gradient is rounding alone, which AdamW makes as large as any other
     distances = {path: distance for path, distance in results["real"].items() if not path.endswith("key/bias")}
     assert len(distances) > 20 and max(distances.values()) < 1e-5
+
+
+@pytest.mark.slow
+def test_two_devices_and_parts_learn_with_privacy_what_one_does():
+    pytest.importorskip("dp_accounting")
+    one, two = trained("", module="tests.training.private_devices")
+    assert (one["devices"], two["devices"]) == (1, 2)
+    assert furthest(one, two) < 1e-5  # the same rows, clipped one by one, and the same noise
+    assert one["loss"] == pytest.approx(two["loss"], abs=1e-5)
