@@ -310,6 +310,8 @@ def _resumed(aside: Path, about: dict[str, Any], say: Callable[[str], None]) -> 
         store = Store(aside)
     except UserError:
         return None
+    if not len(store):
+        return None
     same = all(store.about[name] == about[name] for name in ("source", "settings"))
     probes = [np.array(one["probe"]) for one in (store.about, about)]
     if not same or len(probes[0]) != len(probes[1]) or float(probes[0] @ probes[1]) < ALIKE:
