@@ -135,3 +135,17 @@ def test_a_task_holds_beams_and_sequences_and_its_own_answers(pretrained):
 def test_limits_that_make_no_sense(pretrained, options, message):
     with pytest.raises(UserError, match=message):
         Generate(pretrained, **{"max_length": 40, **options})
+
+
+def test_a_compiled_loop_is_held_as_well(pretrained):
+    grammar = held(pretrained, r"(good|bad)( film)?!{1,2}")
+    end = pretrained.tokenizer.special_ids["eos"]
+
+    @tf.function(jit_compile=True, autograph=False)
+    def run(ids, lengths):
+        controls = plain(2, max_new_tokens=8, temperature=2.0, seed=5, grammar=grammar)
+        return decode(pretrained.backbone, ids, lengths, controls, end_ids=(end,), room=8)
+
+    found = run(tf.constant([[5, 6, 7], [8, 0, 0]]), tf.constant([3, 1]))
+    texts = pretrained.tokenizer.detokenize(tf.RaggedTensor.from_tensor(found.token_ids, found.counts)).numpy()
+    assert all(re.fullmatch(r"(good|bad)( film)?!{1,2}", text.decode()) for text in texts)
