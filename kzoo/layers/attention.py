@@ -1,6 +1,7 @@
 """Scaled dot-product attention with several heads."""
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from kzoo.layers import cache as caching
@@ -56,6 +57,41 @@ def attend(query, key, value, mask=None, *, scale, dropout=None):
         weights = dropout(weights)
     mixed = ops.matmul(weights, ops.transpose(value, (0, 2, 1, 3)))  # [B, N, T, H]
     return ops.transpose(mixed, (0, 2, 1, 3))
+
+
+def attend_to_slots(query, cache, mask, *, scale):
+    """As ``attend`` of keys and values in a cache, whose copies a decoding step would take longer over than its maths.
+
+    Each is turned once, heads that share keys stand in the rows of one product, and a single token's query not at all.
+
+    Args:
+        query: ``[B, T, N, H]``.
+        cache: keys and values ``[S, B, K, H]``.
+        mask: boolean ``[B, T, S]`` or broadcastable to it; see ``attend``.
+        scale: factor on the scores before the softmax.
+
+    Returns:
+        ``[B, T, N, H]`` in the dtype of ``query``.
+    """
+    batch_size, length, num_heads, head_dim = ops.shape(query)
+    slots, num_key_value_heads = ops.shape(cache.key)[0], cache.key.shape[2]
+    group = num_heads // num_key_value_heads
+    is_step = isinstance(length, int) and length == 1
+
+    def turned(x, shape):  # [B, ., K, G, H] as [B, K, G, ., H] and back; nothing moves where there is one token
+        return ops.reshape(x if is_step else ops.transpose(ops.reshape(x, shape[0]), shape[1]), shape[2])
+
+    by_token, by_head = (batch_size, length, num_key_value_heads, group, head_dim), (0, 2, 3, 1, 4)
+    rows = (batch_size, num_key_value_heads, group * length, head_dim)
+    query = turned(query * ops.cast(scale, query.dtype), (by_token, by_head, rows))  # [B, K, G T, H]
+    key, value = (ops.transpose(one, (1, 2, 0, 3)) for one in cache)  # [B, K, S, H]
+    scores = ops.cast(tf.matmul(query, key, transpose_b=True), "float32")  # [B, K, G T, S]
+    scores = ops.reshape(scores, (batch_size, num_heads, length, slots))
+    weights = ops.softmax(scores + ops.expand_dims(ops.where(mask, 0.0, -1e9), 1), axis=-1)
+    weights = ops.reshape(ops.cast(weights, value.dtype), (batch_size, num_key_value_heads, group * length, slots))
+    mixed = ops.matmul(weights, value)  # [B, K, G T, H]
+    back = ((batch_size, num_key_value_heads, group, length, head_dim), (0, 3, 1, 2, 4))
+    return turned(mixed, (*back, (batch_size, length, num_heads, head_dim)))
 
 
 @keras.saving.register_keras_serializable(package="kzoo")
@@ -208,13 +244,8 @@ class Attention(keras.layers.Layer):
         """
         query, key, value = self._project(x, positions)
         cache = caching.write(cache, key, value, slot)
-        mixed = attend(
-            query,
-            ops.transpose(cache.key, (1, 0, 2, 3)),
-            ops.transpose(cache.value, (1, 0, 2, 3)),
-            self._in_window(attention_mask, positions, key_positions),
-            scale=self.scale,
-        )
+        mask = self._in_window(attention_mask, positions, key_positions)
+        mixed = attend_to_slots(query, cache, mask, scale=self.scale)
         return self._merge(mixed), cache
 
     def compute_output_shape(self, input_shape, *args, **kwargs):
