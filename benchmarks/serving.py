@@ -21,12 +21,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).parent))
 
 import embedding
 import harness
+import numpy as np
 from first_answer import free_port
 
 from kzoo.serving import bundle as bundles
@@ -111,6 +113,21 @@ def worked(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def scores(server) -> np.ndarray | None:
+    """What a server says of a few texts ``[N, C]``; None over gRPC, where it is the same server."""
+    if server.address.startswith("grpc"):
+        return None
+    connection = http.client.HTTPConnection(urlsplit(server.address).netloc)
+    found = []
+    for call in server.calls[:32]:
+        head, _, body = call.body.partition(b"\r\n\r\n")
+        connection.request("POST", head.split()[1].decode(), body, {"Content-Type": "application/json"})
+        reply = json.loads(connection.getresponse().read())
+        found.append((reply["predictions"][0] if "predictions" in reply else reply)["scores"])
+    connection.close()
+    return np.array(found)
+
+
 def measured(server, clients: int, seconds: float, first: int) -> tuple[load.Measured, float]:
     """A load on a server, and the core-seconds of a request; ``first``: where in the texts it begins."""
     calls = server.calls[first:] + server.calls[:first]
@@ -142,6 +159,7 @@ def compare(case: str, options: argparse.Namespace) -> list[dict]:
         print(f"{case}: {len(servers)} servers stand ready", file=sys.stderr, flush=True)
         for server in servers:
             measured(server, 32, options.seconds, 0)
+        said = {server.name: scores(server) for server in servers}
         for number in range(options.rounds):
             for clients in (1, 32):
                 for server in servers:
@@ -167,6 +185,8 @@ def compare(case: str, options: argparse.Namespace) -> list[dict]:
             row[f"p99 ratio {clients}"] = statistics.median(
                 mine.milliseconds(99) / one.milliseconds(99) for mine, one in pairs
             )
+        if said[name] is not None:
+            row["unlike"] = int((np.abs(said[name] - said["kzoo, REST"]).max(axis=1) > 1e-3).sum())
         row["first"] = first[name] / row["p50 1"] if name in first else float("nan")
     return list(rows.values())
 
@@ -186,6 +206,7 @@ def show(case: str, rows: list[dict]) -> None:
         }
         if clients == 1:
             columns["first answer over p50"] = lambda row: f"{row['first']:.2f}"
+            columns["of 32 answers unlike kzoo's"] = lambda row: str(row.get("unlike", ""))
         print(harness.table(rows, columns), "\n", flush=True)
 
 

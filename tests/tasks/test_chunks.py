@@ -42,6 +42,20 @@ def test_every_chunk_is_only_as_long_as_its_longest_row():
     assert seen == [([3, 1, 5, 6], 2), ([2, 8, 0, 7], 7), ([4], 8)]
 
 
+@pytest.mark.parametrize(
+    ("rows", "sizes"), [(1, [1]), (9, [8, 1]), (32, [8] * 4), (64, [16] * 4), (130, [32] * 4 + [2])]
+)
+def test_few_rows_are_cut_finer(rows, sizes):
+    seen = []
+
+    def spy(these, length):
+        seen.append(int(these["row"].shape[0]))
+        return run(these, length)
+
+    by_length(tokens([[1]] * rows), spy, SPECS)
+    assert seen == sizes
+
+
 def test_in_a_graph_of_unknown_sizes_and_for_no_rows():
     @tf.function(input_signature=[tf.RaggedTensorSpec([None, None], tf.int32, row_splits_dtype=tf.int64)])
     def graph(ids):
