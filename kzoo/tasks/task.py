@@ -261,7 +261,7 @@ class Task:
     def predict_arrays(
         self, texts: str | Sequence[str] | Mapping[str, Sequence], *, batch_size: int = 32
     ) -> dict[str, np.ndarray]:
-        """As ``predict``, for answers whose rows have the same shape for every text: an array ``[B, ...]`` an output."""
+        """As ``predict``, for answers of one shape whatever the text: an array ``[B, ...]`` an output."""
         found: dict[str, np.ndarray] = {}
         columns = self._columns(texts)
         for rows, arrays in self._answered(self._traced(), columns, batch_size):
