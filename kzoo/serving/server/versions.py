@@ -39,13 +39,23 @@ def aspired(config: Any) -> dict[int, str]:
 
 
 def fingerprint(path: str) -> tuple[int, ...]:
-    """What changes when a version folder's model is replaced: a version that failed to load is tried again then."""
-    marks = []
-    for name in ("saved_model.pb", os.path.join("variables", "variables.index"), "assets.extra"):
+    """What changes when a version or a file of it is replaced: a version that failed to load is tried again then."""
+    marks = [_mark(path)[0]]  # another folder of that name
+    for name in ("saved_model.pb", "batching_params.pbtxt", "variables", "assets", "assets.extra"):
+        marks.extend(_mark(os.path.join(path, name)))
+    for name in ("variables", "assets.extra"):
+        folder = os.path.join(path, name)
         try:
-            status = os.stat(os.path.join(path, name))
+            for child in sorted(os.listdir(folder)):
+                marks.extend(_mark(os.path.join(folder, child)))
         except OSError:
             marks.append(0)
-        else:
-            marks.extend((status.st_mtime_ns, status.st_size))
     return tuple(marks)
+
+
+def _mark(path: str) -> tuple[int, int, int]:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return 0, 0, 0
+    return status.st_ino, status.st_mtime_ns, status.st_size
