@@ -8,6 +8,7 @@ import tensorflow as tf
 from kzoo.generation import controls as controlling
 from kzoo.generation.controls import Controls
 from kzoo.generation.reading import Reading
+from kzoo.generation.speculation import Speculation
 
 # B prompts, N rows of each, R = B * N rows, P prompt length, L most new tokens, V vocabulary
 
@@ -39,6 +40,7 @@ def decode(
     copies: int = 1,
     sees_whole_prompt: bool = False,
     room: int | None = None,
+    speculates: int = 0,
 ) -> Decoded:
     """Continues each prompt: greedily where the temperature is 0, else by drawing.
 
@@ -54,7 +56,11 @@ def decode(
         sees_whole_prompt: whether the tokens of a prompt look at one another both ways, not back only.
         room: L where it must not depend on what is asked, as XLA wants of every shape; at least the largest
             ``max_new_tokens``.
+        speculates: tokens of a draft that are read ahead where the text repeats itself, 0 for none: for speed alone,
+            see ``speculation``. Not together with ``room``.
     """
+    if speculates and room is not None:
+        raise ValueError("speculates needs shapes that depend on the draft. Received it with room.")
     limit = tf.maximum(tf.reduce_max(controls.max_new_tokens), 0)
     most = limit if room is None else room  # L
     reading = Reading(decoder, prompt_ids, prompt_lengths, most, copies=copies, sees_whole_prompt=sees_whole_prompt)
@@ -97,6 +103,23 @@ def decode(
         logits, cache = reading.step(token, step, cache)
         return step + 1, *take(logits, step, done, written, memory), cache
 
+    def body_with_drafts(step, token, done, written, memory, cache):
+        logits, draft, cache = speculation.read(token, step, done, written.token_ids, cache)
+        number = tf.shape(logits)[1]
+
+        def choose(place, _, *state):
+            token, done, written, memory = take(logits[:, place], step + place, *state[1:])
+            agrees = tf.reduce_all(done | (token == draft[:, place])) & ~tf.reduce_all(done)
+            return place + 1, agrees, token, done, written, memory
+
+        count, _, *state = tf.while_loop(
+            lambda place, agrees, *_: agrees & (place < number),
+            choose,
+            (tf.constant(0), tf.constant(True), token, done, written, memory),
+            parallel_iterations=1,
+        )
+        return step + count, *state, cache
+
     slots = tf.maximum(most, 1)
     written = Decoded(  # step-major, written in place
         token_ids=tf.zeros([slots, num_rows], tf.int32),
@@ -107,10 +130,12 @@ def decode(
     memory = controlling.begin(
         controls, prompt_ids, prompt_lengths, decoder.vocabulary_size, fixed_shapes=room is not None
     )
+    if speculates:
+        speculation = Speculation(reading, prompt_ids, prompt_lengths, most, speculates)
     first = take(reading.logits, tf.constant(0), controls.max_new_tokens <= 0, written, memory)
     _, _, _, written, _, _ = tf.while_loop(
         lambda step, token, done, *_: (step < limit) & ~tf.reduce_all(done),
-        body,
+        body_with_drafts if speculates else body,
         (tf.constant(1), *first, reading.cache),
         shape_invariants=None,
         parallel_iterations=1,

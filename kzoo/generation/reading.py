@@ -4,7 +4,8 @@ import tensorflow as tf
 
 from kzoo.layers.cache import Cache
 
-# B prompts, N rows of each prompt, P prompt length, L most new tokens, S slots = P + L, D width, V vocabulary
+# B prompts, N rows of each prompt, P prompt length, L most new tokens, S slots = P + L, T tokens read at once,
+# D width, V vocabulary
 
 
 class Reading:
@@ -63,13 +64,29 @@ class Reading:
         Returns:
             Logits float32 ``[B * N, V]`` and the cache.
         """
-        written = (self._slots >= self._prompt_length) & (self._slots < self._prompt_length + step)
-        hidden, cache = self.decoder.step(
-            tokens[:, None],
+        hidden, cache = self._read(tokens[:, None], step, cache)
+        return self.decoder.logits(hidden[:, 0]), cache
+
+    def steps(self, tokens, step, cache):
+        """Reads T tokens ``[B * N, T]`` behind each row, the first of which has the number ``step - 1``.
+
+        Where the next ones are others than those read here, the next call writes over them.
+
+        Returns:
+            Logits float32 ``[B * N, T, V]`` of the tokens of number ``step`` to ``step + T - 1``, and the cache.
+        """
+        hidden, cache = self._read(tokens, step, cache)
+        return self.decoder.logits(hidden), cache
+
+    def _read(self, tokens, step, cache):
+        """Hidden states ``[B * N, T, D]`` of tokens ``[B * N, T]``, and the cache."""
+        number = step - 1 + tf.range(tokens.shape[1])  # [T]
+        written = (self._slots >= self._prompt_length) & (self._slots <= self._prompt_length + number[None, :, None])
+        return self.decoder.step(
+            tokens,
             cache,
-            attention_mask=self._in_prompt | written,
-            positions=(self._lengths + step - 1)[:, None],
+            attention_mask=self._in_prompt | written,  # [B * N, T, S]
+            positions=self._lengths[:, None] + number[None, :],
             key_positions=self._key_positions,
             slot=self._prompt_length + step - 1,
         )
-        return self.decoder.logits(hidden[:, 0]), cache

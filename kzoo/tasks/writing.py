@@ -81,6 +81,7 @@ class Writer:
         length_penalty: of the beams, for requests that do not say.
         grammar: what may be written at all; None for anything. Where it asks for a whole text of a pattern, stop
             strings of requests do not count, for they would cut it.
+        speculates: tokens that are read ahead where a text repeats itself; 0 for none. See ``speculation``.
     """
 
     def __init__(
@@ -92,11 +93,12 @@ class Writer:
         num_beams: int = 1,
         length_penalty=1.0,
         grammar: Grammar | None = None,
+        speculates: int = 0,
     ):
         self.task = task
         self.defaults = dict(defaults)
         self.num_sequences, self.num_beams, self.length_penalty = num_sequences, num_beams, float(length_penalty)
-        self.grammar = grammar
+        self.grammar, self.speculates = grammar, speculates
         self._functions: dict[str, Callable] = {}
 
     # -- what signatures compute -----------------------------------------------------------------------------------
@@ -128,6 +130,7 @@ class Writer:
             is_over=self._is_over,
             copies=self.num_sequences,
             sees_whole_prompt=self.task.prefix_attention,
+            speculates=self.speculates,
         )
         return self._shown(given, found, controls.repeated(self.num_sequences).stops)
 
@@ -353,6 +356,7 @@ class Writer:
             "num_sequences": (self.num_sequences, 1),
             "num_beams": (self.num_beams, 1),
             "length_penalty": (self.length_penalty, 1.0),
+            "speculates": (self.speculates, 0),
         }
         return {name: value for name, (value, usual) in found.items() if value != usual}
 
