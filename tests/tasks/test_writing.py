@@ -200,6 +200,7 @@ def test_defaults_of_the_task_hold_for_requests_that_do_not_say(made, task, text
         (dict(knobs={"min_p": "much"}), "min_p .* must be a number. Received 'much'"),
         (dict(temperature=-1.0), "temperature must not be below 0. Received -1.0"),
         (dict(num_beams=0), "num_beams must be 1 at least. Received 0"),
+        (dict(speculates="four"), "speculates is a number of tokens, 0 for none. Received 'four'"),
         (dict(speculates=-1), "speculates is a number of tokens, 0 for none. Received -1"),
         (dict(num_beams=2, num_sequences=2), "give one of them. Received num_sequences=2, num_beams=2"),
     ],
