@@ -88,7 +88,7 @@ class Generate(Task):
 
     name = "generate"
     inputs = {"prompt": tf.TensorSpec([None], tf.string, name="prompt")}
-    limits = ("pattern", "choices", "blocked_patterns")
+    limits = ("pattern", "choices", "blocked_patterns", "speculates")
     reads_documents = True
     fills_rows = True
 
@@ -146,8 +146,8 @@ class Generate(Task):
                 "num_sequences draws several texts, num_beams searches for the likeliest: give one of them. Received "
                 f"num_sequences={num_sequences}, num_beams={num_beams}."
             )
-        if speculates < 0:
-            raise UserError(f"speculates is a number of tokens, 0 for none. Received {speculates}.")
+        if not isinstance(speculates, int) or speculates < 0:
+            raise UserError(f"speculates is a number of tokens, 0 for none. Received {speculates!r}.")
         self.writer = Writer(
             self,
             self.defaults,

@@ -56,7 +56,7 @@ class Task:
     inputs: dict[str, tf.TensorSpec] = {"text": tf.TensorSpec([None], tf.string, name="text")}
     """What the plain answer needs."""
     limits: tuple[str, ...] = ()
-    """Options that bound what is answered: a saved task may be opened with others."""
+    """Options that bound what is answered, or the time it takes: a saved task may be opened with others."""
     reads_documents = False
     """Whether training reads running text: the task makes ``rows`` of documents, and ``prepare`` makes them ready."""
     reads_sentences = False

@@ -168,6 +168,20 @@ def test_beams(made, task, texts):
     assert {"num_beams": 3, "length_penalty": 0.5}.items() <= beams.options().items()
 
 
+def test_reading_ahead_changes_nothing_but_the_time(made, task):
+    """Texts that repeat themselves, one of which a string ends; see ``tests/generation/test_speculation.py``."""
+    ahead = kzoo.Generate(made, max_length=32, max_new_tokens=12, speculates=3)
+    prompts = ["the film the film the film", "", "bad bad bad bad"]
+    usual = written(task, prompts)
+    asked = dict(stop=[max(usual["text"], key=len).decode("utf-8", "replace")[2:4]], logit_bias={65: 2.0})
+    for knobs in ({}, asked):
+        found, expected = written(ahead, prompts, **knobs), written(task, prompts, **knobs)
+        for name, value in expected.items():
+            compare = np.testing.assert_allclose if value.dtype == np.float32 else np.testing.assert_array_equal
+            compare(found[name], value, **({"atol": 1e-4} if value.dtype == np.float32 else {}))
+    assert ahead.options()["speculates"] == 3 and "speculates" not in task.options()
+
+
 def test_defaults_of_the_task_hold_for_requests_that_do_not_say(made, task, texts):
     stop = max(texts, key=len)[1:4]
     own = kzoo.Generate(made, max_length=32, max_new_tokens=12, knobs={"stop": [stop], "repetition_penalty": 1.5})
@@ -186,6 +200,8 @@ def test_defaults_of_the_task_hold_for_requests_that_do_not_say(made, task, text
         (dict(knobs={"min_p": "much"}), "min_p .* must be a number. Received 'much'"),
         (dict(temperature=-1.0), "temperature must not be below 0. Received -1.0"),
         (dict(num_beams=0), "num_beams must be 1 at least. Received 0"),
+        (dict(speculates="four"), "speculates is a number of tokens, 0 for none. Received 'four'"),
+        (dict(speculates=-1), "speculates is a number of tokens, 0 for none. Received -1"),
         (dict(num_beams=2, num_sequences=2), "give one of them. Received num_sequences=2, num_beams=2"),
     ],
 )
