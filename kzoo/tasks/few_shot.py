@@ -23,8 +23,9 @@ from kzoo.tasks.abstention import check_abstention, chosen_label
 from kzoo.tasks.chat import PLAIN
 from kzoo.tasks.chunks import by_length
 from kzoo.tasks.demonstrations import TokenOverlap, diverse, drawn, most_alike, vectors_of
+from kzoo.tasks.knobs import read_defaults
 from kzoo.tasks.task import Task
-from kzoo.tasks.writing import Writer, read_defaults
+from kzoo.tasks.writing import Writer
 
 # B texts, P examples of the pool, K demonstrations, C choices, D width of the embedder's vectors, Z shared tokens
 

@@ -18,10 +18,11 @@ from kzoo.tasks.chat import PLAIN, read_turn
 from kzoo.tasks.conversations import read_conversations
 from kzoo.tasks.counting import CountedAccuracy
 from kzoo.tasks.framing import begin, cut, dense, fill_empty, start_id
+from kzoo.tasks.knobs import BEAM_KNOBS, KNOBS, read_defaults
 from kzoo.tasks.long_prompts import LEAST_ROOM
 from kzoo.tasks.pairs import read_pairs
 from kzoo.tasks.task import Task
-from kzoo.tasks.writing import BEAM_KNOBS, KNOBS, Writer, read_defaults
+from kzoo.tasks.writing import Writer
 
 # B texts, T length, V vocabulary
 
@@ -66,7 +67,7 @@ class Generate(Task):
             to choose anew. Joined documents (``crosses_documents``) learn their first words in any case.
         packs_rows: whether training fills its blocks with several answers or conversations, each read as if it stood
             alone. By default each has a row of its own.
-        knobs: the other knobs of ``kzoo.tasks.writing.KNOBS``, for requests that do not say: ``stop``, ``min_p``,
+        knobs: the other knobs of ``kzoo.tasks.knobs.KNOBS``, for requests that do not say: ``stop``, ``min_p``,
             ``repetition_penalty``, ``blocked_words``, ...
         num_sequences: texts for each prompt; above 1 the answers have one more axis.
         num_beams: above 1 the plain answer is the best of so many beams, and a signature ``beam`` gives all of them.
@@ -393,7 +394,7 @@ class Generate(Task):
         Args:
             prompts: a text or a list of texts.
             batch_size: prompts at once.
-            knobs: of ``kzoo.tasks.writing.KNOBS``: ``max_new_tokens``, ``temperature``, ``stop``, ...; one value for
+            knobs: of ``kzoo.tasks.knobs.KNOBS``: ``max_new_tokens``, ``temperature``, ``stop``, ...; one value for
                 all prompts. ``stop`` and ``blocked_words`` may be lists, ``logit_bias`` a dict.
 
         Returns:
@@ -412,7 +413,7 @@ class Generate(Task):
         Args:
             prompts: a text or a list of texts.
             batch_size: prompts at once.
-            knobs: of ``kzoo.tasks.writing.BEAM_KNOBS``; one value for all prompts.
+            knobs: of ``kzoo.tasks.knobs.BEAM_KNOBS``; one value for all prompts.
 
         Raises:
             UserError: the task has no beams, or a beam search no such knob.

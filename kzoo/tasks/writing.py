@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -15,6 +15,8 @@ from kzoo.generation.decode import Decoded, decode
 from kzoo.generation.grammar import Grammar
 from kzoo.tasks import compiled, compiled_writing
 from kzoo.tasks.chunks import by_length
+from kzoo.tasks.knobs import BEAM_KNOBS, COMPILED_KNOBS, KNOBS, Knob, checked, inputs_of
+from kzoo.tasks.likelihood import log_probabilities
 from kzoo.tasks.lines import biases, blocked_sequences, lines
 from kzoo.tasks.long_prompts import by_parts
 from kzoo.tasks.task import Signature
@@ -22,43 +24,6 @@ from kzoo.tasks.task import Signature
 # B prompts, N sequences of each, K beams, R = B * N rows, L most new tokens, T length, D width, V vocabulary
 
 
-class Knob(NamedTuple):
-    """What a request may set, a value a row.
-
-    Attributes:
-        dtype: of the vector ``[B]``.
-        neutral: the value that changes nothing.
-        lowest: the least that makes sense, or None.
-        help: what it does.
-    """
-
-    dtype: Any
-    neutral: Any
-    lowest: float | None
-    help: str
-
-
-KNOBS = {
-    "max_new_tokens": Knob(tf.int32, None, 0, "most tokens to add"),
-    "min_new_tokens": Knob(tf.int32, 0, 0, "tokens to add before the end token may come"),
-    "temperature": Knob(tf.float32, 0.0, 0, "0 takes the likeliest token; below 1 sharpens, above 1 flattens"),
-    "top_k": Knob(tf.int32, 0, 0, "draw among the k likeliest tokens; 0 for all"),
-    "top_p": Knob(tf.float32, 1.0, 0, "draw among the fewest tokens whose probabilities reach p; 1 for all"),
-    "min_p": Knob(tf.float32, 0.0, 0, "draw among tokens with this share of the likeliest one's probability"),
-    "repetition_penalty": Knob(tf.float32, 1.0, 0, "above 1 avoids what the prompt and the text hold; 1 for none"),
-    "presence_penalty": Knob(tf.float32, 0.0, None, "taken from the score of each token that the text holds"),
-    "frequency_penalty": Knob(tf.float32, 0.0, None, "taken from a token's score each time that the text holds it"),
-    "stop": Knob(tf.string, "", None, r"strings that end the text, one a line; \n in one is a line break"),
-    "blocked_words": Knob(tf.string, "", None, "words, and sequences of words, never to write, one a line"),
-    "logit_bias": Knob(tf.string, "", None, "lines of a token's id and what is added to its score"),
-    "seed": Knob(tf.int32, 0, None, "the same seed gives the same text"),
-}
-_OF_BEAMS = ("max_new_tokens", "min_new_tokens", "repetition_penalty", "blocked_words", "logit_bias")
-BEAM_KNOBS = {name: KNOBS[name] for name in _OF_BEAMS} | {
-    "length_penalty": Knob(tf.float32, 1.0, None, "above 0 favours long texts, 0 short ones")
-}
-COMPILED_KNOBS = {name: knob for name, knob in KNOBS.items() if knob.dtype != tf.string}
-"""What a request may set where XLA compiles the loop, which knows no strings."""
 OUTPUTS = {
     "generate": ("text", "count", "finish_reason", "log_probability"),
     "generate_tokens": ("text", "count", "token_ids", "log_probabilities"),
@@ -210,7 +175,7 @@ class Writer:
             following, weights = self.task.targets({}, some)
             hidden = self.task.backbone(features, training=False)["sequence_output"]
             targets, weights = (one.to_tensor(shape=tf.stack([-1, length])) for one in (following, weights))
-            each = _log_probabilities(self.task.backbone, hidden, targets) * weights  # [R, T]
+            each = log_probabilities(self.task.backbone, hidden, targets) * weights  # [R, T]
             return {"sum": tf.reduce_sum(each, axis=1), "count": tf.reduce_sum(weights, axis=1)}
 
         found = by_length(tokens, of_rows, {name: tf.TensorSpec([None]) for name in ("sum", "count")})
@@ -261,11 +226,11 @@ class Writer:
         """``generate`` and ``generate_tokens`` with every knob as a vector ``[B]``, ``beam``, ``score``."""
         prompt = self.task.inputs["prompt"]
         found = {
-            name: Signature(self._choice(name), {"prompt": prompt, **_specs(KNOBS)}, self._arrays(KNOBS))
+            name: Signature(self._choice(name), {"prompt": prompt, **inputs_of(KNOBS)}, self._arrays(KNOBS))
             for name in ("generate", "generate_tokens")
         }
         if self.num_beams > 1:
-            inputs = {"prompt": prompt, **_specs(BEAM_KNOBS)}
+            inputs = {"prompt": prompt, **inputs_of(BEAM_KNOBS)}
             found["beam"] = Signature(self.function("beam"), inputs, self._arrays(BEAM_KNOBS))
         found["score"] = Signature(
             self.function("score"),
@@ -287,7 +252,7 @@ class Writer:
             )
         prompt = self.task.inputs["prompt"]
         shapes = compiled.shapes(compiled_writing.ROWS, self.task.most_tokens)
-        inputs, defaults = {"prompt": prompt, **_specs(COMPILED_KNOBS)}, self._arrays(COMPILED_KNOBS)
+        inputs, defaults = {"prompt": prompt, **inputs_of(COMPILED_KNOBS)}, self._arrays(COMPILED_KNOBS)
         found = {
             f"{name}{compiled.SUFFIX}": Signature(
                 self._choice(name, f"generate{compiled.SUFFIX}"), inputs, defaults, shapes=shapes
@@ -316,9 +281,9 @@ class Writer:
         if name not in self._functions:
             text = tf.TensorSpec([None], tf.string)
             calls: dict[str, tuple[Callable, dict]] = {
-                "generate": (self.write, {"prompt": text} | _specs(KNOBS)),
-                f"generate{compiled.SUFFIX}": (self.write_compiled, {"prompt": text} | _specs(COMPILED_KNOBS)),
-                "beam": (self.search, {"prompt": text} | _specs(BEAM_KNOBS)),
+                "generate": (self.write, {"prompt": text} | inputs_of(KNOBS)),
+                f"generate{compiled.SUFFIX}": (self.write_compiled, {"prompt": text} | inputs_of(COMPILED_KNOBS)),
+                "beam": (self.search, {"prompt": text} | inputs_of(BEAM_KNOBS)),
                 "score": (self.score, {"prompt": text, "text": text}),
             }
             call, specs = calls[name]
@@ -344,7 +309,7 @@ class Writer:
         if given.get("stop") and self.grammar and self.grammar.is_whole:
             raise UserError("stop cannot cut an answer that is held to a pattern or to choices. Leave it out.")
         values = self._defaults | given
-        return {name: tf.constant([_checked(knob, name, values[name])], knob.dtype) for name, knob in knobs.items()}
+        return {name: tf.constant([checked(knob, name, values[name])], knob.dtype) for name, knob in knobs.items()}
 
     @property
     def _defaults(self) -> dict[str, Any]:
@@ -372,45 +337,6 @@ class Writer:
         }
 
 
-def read_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of all knobs but ``max_new_tokens``: those given, checked; of lists of texts their lines.
-
-    Raises:
-        UserError: a knob that does not exist, or a value that it cannot have.
-    """
-    unknown = sorted(set(given) - set(KNOBS))
-    if unknown:
-        raise UserError(f"generate has no knob {', '.join(unknown)}; it has {', '.join(KNOBS)}.")
-    neutral = {name: knob.neutral for name, knob in KNOBS.items() if knob.neutral is not None}
-    return neutral | {name: _checked(KNOBS[name], name, value) for name, value in given.items()}
-
-
-def as_lines(texts) -> str:
-    """Texts as one string, a line each, which ``kzoo.tasks.lines`` reads."""
-    return "\n".join(text.replace("\\", r"\\").replace("\n", r"\n").replace("\t", r"\t") for text in texts)
-
-
-def _checked(knob: Knob, name: str, value: Any) -> Any:
-    """A knob's value, of its kind; a list of texts, or a mapping of token ids, as lines."""
-    if knob.dtype == tf.string:
-        if isinstance(value, Mapping):
-            return "\n".join(f"{token} {added}" for token, added in value.items())
-        return value if isinstance(value, str) else as_lines(value)
-    try:
-        number = knob.dtype.as_numpy_dtype(value).item()
-    except (TypeError, ValueError, OverflowError):
-        raise UserError(f"{name} ({knob.help}) must be a number. Received {value!r}.") from None
-    if number != value and knob.dtype.is_integer:
-        raise UserError(f"{name} must be a whole number. Received {value!r}.")
-    if knob.lowest is not None and not number >= knob.lowest:
-        raise UserError(f"{name} must not be below {knob.lowest}. Received {value!r}.")
-    return number
-
-
-def _specs(knobs: Mapping[str, Knob]) -> dict[str, tf.TensorSpec]:
-    return {name: tf.TensorSpec([None], knob.dtype, name=name) for name, knob in knobs.items()}
-
-
 class _Batch:
     """Prompts ``[B]`` and knobs; no prompts are read as one empty prompt, whose answer is dropped."""
 
@@ -435,23 +361,3 @@ class _Batch:
 def _rows_of_prompts(value, count: int) -> tf.Tensor:
     """``[B * N, ...]`` as ``[B, N, ...]``."""
     return tf.reshape(value, tf.concat([[-1, count], tf.shape(value)[1:]], 0))
-
-
-POSITIONS = 256
-"""Positions whose scores over the vocabulary are in memory at once."""
-
-
-def _log_probabilities(backbone, hidden, targets) -> tf.Tensor:
-    """Of targets ``[R, T]`` by hidden states ``[R, T, D]``, float32 ``[R, T]``; so many positions at a time."""
-    width = tf.shape(hidden)[2]
-    flat, wanted = tf.reshape(hidden, [-1, width]), tf.reshape(targets, [-1])
-    number = (tf.size(wanted) + POSITIONS - 1) // POSITIONS
-    found = tf.TensorArray(tf.float32, number, infer_shape=False, element_shape=[None])
-
-    def body(index, found):
-        here = slice(index * POSITIONS, (index + 1) * POSITIONS)
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=wanted[here], logits=backbone.logits(flat[here]))
-        return index + 1, found.write(index, -losses)
-
-    _, found = tf.while_loop(lambda index, _: index < number, body, (tf.constant(0), found), parallel_iterations=1)
-    return tf.reshape(found.concat(), tf.shape(targets))

@@ -7,7 +7,7 @@ import tensorflow as tf
 import kzoo
 from kzoo.errors import UserError
 from kzoo.tasks import compiled
-from kzoo.tasks.writing import COMPILED_KNOBS
+from kzoo.tasks.knobs import COMPILED_KNOBS
 from tests import tiny
 
 TEXTS = ["a good film", "", "the film was not good at all " * 3, "bad"] + ["it was a bad, bad film!"] * 6

@@ -10,8 +10,8 @@ from kzoo import tokenizers
 from kzoo.checkpoints.pretrained import fresh
 from kzoo.data.batching import Batches
 from kzoo.errors import UserError
+from kzoo.tasks.knobs import KNOBS
 from kzoo.tasks.load import load_task
-from kzoo.tasks.writing import KNOBS
 from tests import tiny
 
 PROMPTS = ["the film was", "a", "good", "it was not", ""]

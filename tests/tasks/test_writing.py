@@ -7,8 +7,8 @@ import tensorflow as tf
 import kzoo
 from kzoo.errors import UserError
 from kzoo.generation.blocked import NOTHING
+from kzoo.tasks.knobs import KNOBS, as_lines
 from kzoo.tasks.lines import biases, blocked_sequences, lines
-from kzoo.tasks.writing import KNOBS, as_lines
 from tests import tiny
 
 PROMPTS = ["the film", "", "it was a bad", "good film at"]
