@@ -118,15 +118,19 @@ class Validation(Periodic):
             logs.update({f"val_{name}": value for name, value in numbers.items()})
 
     def act(self) -> None:
-        """Measures now."""
+        """Measures now, and writes it down."""
         if self.pictures is not None:
             self.pictures.begin()
-        with self.model.averaged():
-            self.results = measure(self.model, self.task, self.batches, examples=self.examples)
-            self.on_measured(self.results)
+        self.measure()
         if self.curves is not None:
             numbers = {name: value for name, value in self.results.items() if isinstance(value, float)}
             self.curves.write("validation", numbers, self.progress.total)
             if self.pictures is not None:
                 self.pictures.write(self.progress.total)
             self.curves.resume_clock()
+
+    def measure(self) -> None:
+        """Measures now, and writes nothing: of a step whose curves are written."""
+        with self.model.averaged():
+            self.results = measure(self.model, self.task, self.batches, examples=self.examples)
+            self.on_measured(self.results)

@@ -216,7 +216,7 @@ def _fit(
             _run_epochs(model, batches, progress, seen, total, watch.wait)
         model.finish()
         if validate is not None and not validate.results:  # the run had come to its end before
-            validate.act()
+            validate.measure()
         if best and best.record and validate and training.result == "best":
             validate.results = best.restore()
         watch.end()

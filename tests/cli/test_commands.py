@@ -108,7 +108,7 @@ def test_evaluate_writes_figures_and_a_page(run, classifier, reviews, tmp_path):
     results = json.loads((tmp_path / "judged" / "metrics.json").read_text())
     assert results["examples"] == len(ROWS) and set(results["per_class"]) == set(LABELS)
     page = (tmp_path / "judged" / "report.html").read_text()
-    assert page.count("<svg") == 4 and "Confusion matrix" in page and str(reviews) in page
+    assert page.count("<svg") == 5 and "Confusion matrix" in page and str(reviews) in page
 
 
 def test_evaluate_reads_a_long_text(run, writer, tmp_path):

@@ -57,6 +57,10 @@ class SmallTask:
         self.model = keras.Model({"token_ids": ids}, keras.layers.Dense(2, name="head", dtype="float32")(x))
         self.backbone = SimpleNamespace(dtype_policy=dtype)
 
+    @property
+    def tokenizers(self):
+        return [self.tokenizer]
+
     def options(self):
         return {"width": self.width}
 

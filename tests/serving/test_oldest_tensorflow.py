@@ -91,7 +91,7 @@ def test_every_task_is_served_by_the_oldest_tensorflow_as_by_this_one(old_python
         path = str(export(task, tmp_path / name, warm_up=None, token_signatures=True))
         loaded = tf.saved_model.load(path)
         for key, signature in (task.signatures() | task.token_signatures()).items():
-            tensors = signature.tensors(verification._varied(verification.example(task, signature)))
+            tensors = signature.tensors(verification._varied(verification.example(task, signature), signature.defaults))
             questions.setdefault(path, {})[key] = {one: said(value) for one, value in tensors.items()}
             expected.setdefault(path, {})[key] = loaded.signatures[key](**tensors)
     asked = subprocess.run(

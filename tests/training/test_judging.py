@@ -53,7 +53,8 @@ def test_a_classifier(bert):
     low, high = figures["macro_f1_interval_95"]
     assert 0 <= low <= figures["macro_f1"] <= high <= 1
     assert figures["per_class"]["bad"]["support"] == 4
-    assert [plot.title for plot in found.plots] == ["Confusion matrix", "Reliability", "Precision and recall", "Scores"]
+    titles = ["Confusion matrix", "Reliability", "Risk and coverage", "Precision and recall", "Scores"]
+    assert [plot.title for plot in found.plots] == titles
     worst = found.tables[1]
     assert sorted(row[0] for row in worst.rows) == sorted(
         text for text, right, answer in zip(TEXTS, COLUMN, given, strict=True) if right != answer
