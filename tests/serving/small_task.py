@@ -38,6 +38,7 @@ class SmallTask:
     name = "classify"
     max_length = 16
     inputs = TEXT
+    privacy = None
 
     def __init__(self, pretrained=None, *, width=8):
         self.width = width
@@ -63,6 +64,8 @@ class SmallTask:
 
     def options(self):
         return {"width": self.width}
+
+    description = options
 
     def tokenize(self, inputs):
         ids = self.tokenizer.table.lookup(tf.strings.split(inputs["text"]))[:, : self.max_length]
