@@ -77,14 +77,11 @@ def complete(directory: Path, sizes: Sequence[int] = SIZES) -> bool:
     if path.is_file():
         protos.check_batching(protos.read(path, protos.BatchingParameters), where=str(path))
         return True
-    description = saved_model.description(directory)
-    signatures = (
-        description["signatures"] if description else saved_model.describe_signatures(saved_model.read(directory))
-    )
+    signatures = saved_model.signatures_of(directory)
     if not can_be_batched(signatures):
         return False
     # kzoo's own signatures read nothing behind a row's length; of others who knows
-    pads = bool(description) and any(_may_differ(signature) for signature in signatures.values())
+    pads = bool(saved_model.description(directory)) and any(_may_differ(signature) for signature in signatures.values())
     write(directory, sizes, pads=pads)
     return True
 

@@ -75,6 +75,12 @@ def read(directory: Path | str) -> Any:
     raise UserError(f"{path} has no graph with the tag 'serve', the one that TensorFlow Serving loads.")
 
 
+def signatures_of(directory: Path) -> dict[str, Any]:
+    """A SavedModel's signatures as ``describe_signatures`` has them: as kzoo wrote them down, else of its graph."""
+    described = description(directory)
+    return described["signatures"] if described else describe_signatures(read(directory))
+
+
 def warm_up_compiled(directory: Path) -> None:
     """Adds the requests for compiled signatures to those that a SavedModel's server runs: for one with its XLA flag."""
     more = directory / EXTRA / WARMUP_COMPILED

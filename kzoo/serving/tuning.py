@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from kzoo import resources
@@ -146,14 +145,14 @@ def tune(
 
     best = attempt(start)
     number = os.cpu_count() or 1
-    for changed in (
-        [replace(start, threads=one) for one in (threads or sorted({1, number, 2 * number}))],
-        [{"largest": size} for size in sizes],
-        [{"timeout": one} for one in timeouts],
-    ):
+    for knob, values in {
+        "threads": threads or sorted({1, number, 2 * number}),
+        "largest": sizes,
+        "timeout": timeouts,
+    }.items():
         here = best.setting
-        for change in changed:
-            attempt(replace(here, **change) if isinstance(change, dict) else change)
+        for value in values:
+            attempt(replace(here, **{knob: value}))
         best = _best(found.trials, limit)
     found.best = best
     return found
@@ -191,7 +190,7 @@ def apply(source: Path | str, tuned: Tuned) -> list[Path]:
 
 def example_requests(version: Path) -> list[dict[str, list[Any]]]:
     """A request of one row each for a SavedModel's default signature: sentences of 3 to 60 words, ones for numbers."""
-    signatures = _signatures(version)
+    signatures = saved_model.signatures_of(version)
     entry = signatures.get("serving_default") or next(iter(signatures.values()))
     words = (
         "the film that nobody at the festival had waited for turned out to be a quiet and honest story of two people "
@@ -215,7 +214,7 @@ def example_requests(version: Path) -> list[dict[str, list[Any]]]:
 
 def input_of_text(source: Path | str, model: str | None = None) -> str:
     """The name of the one text that a model's default signature takes. UserError where it takes others."""
-    signatures = _signatures(_chosen(Path(source), model)[1])
+    signatures = saved_model.signatures_of(_chosen(Path(source), model)[1])
     entry = signatures.get("serving_default") or next(iter(signatures.values()))
     names = [name for name in entry["inputs"] if name not in entry.get("defaults", {})]
     if len(names) != 1 or entry["inputs"][names[0]]["dtype"] != "string":
@@ -223,11 +222,6 @@ def input_of_text(source: Path | str, model: str | None = None) -> str:
             f"The model takes {', '.join(names)}: give a file .jsonl with an object of them a line. Received texts."
         )
     return names[0]
-
-
-def _signatures(version: Path) -> Mapping[str, Any]:
-    description = saved_model.description(version)
-    return description["signatures"] if description else saved_model.describe_signatures(saved_model.read(version))
 
 
 def _chosen(source: Path, model: str | None) -> tuple[str, Path, int | None]:
@@ -252,7 +246,7 @@ def _given(version: Path) -> Any:
     """A version's ``BatchingParameters``, kzoo's own where it has none, or None where it may not be batched."""
     path = version / batching.FILE
     if not path.is_file():
-        return batching.parameters() if batching.can_be_batched(_signatures(version)) else None
+        return batching.parameters() if batching.can_be_batched(saved_model.signatures_of(version)) else None
     given = protos.read(path, protos.BatchingParameters)
     protos.check_batching(given, where=str(path))
     return given
@@ -297,7 +291,7 @@ def _bench(version: Path, parameters: Any, threads: int) -> Iterator[Path]:
         config = protos.BatchingParameters(num_batch_threads={"value": threads})
         protos.write(directory / bundles.BATCHING_CONFIG, config)
         monitoring = resources.find("serving", "bundle", bundles.MONITORING_CONFIG).read_text(encoding="utf-8")
-        write_text(directory / bundles.MONITORING_CONFIG, Template(monitoring).safe_substitute())
+        write_text(directory / bundles.MONITORING_CONFIG, monitoring)
         yield directory
 
 

@@ -71,7 +71,7 @@ def _counted(rows: np.ndarray, tokens: np.ndarray, size: int) -> tuple[np.ndarra
 
 def vectors_of(embedder: Any, texts: Sequence[str]) -> np.ndarray:
     """The embedder's vectors of texts, float32 ``[P, D]``."""
-    return np.array([answer["embedding"] for answer in embedder.predict(list(texts))], np.float32)
+    return embedder.vectors(list(texts))
 
 
 def drawn(labels: Sequence[str], count: int, *, seed: int, balanced: bool) -> list[int]:

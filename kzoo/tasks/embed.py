@@ -124,12 +124,12 @@ class Embed(Task):
     def columns_in(self, examples):
         """Two texts, the third where there is one to learn from, or a number beside them."""
         pair = {"text": "string", "text_pair": "string"}
-        if (self.objective or self._objective_of(examples)) != "contrastive":
+        if self._objective_of(examples) != "contrastive":
             return pair | {"label": "number"}
         return pair | ({"negative": "string"} if "negative" in examples else {})
 
     def _objective_of(self, examples) -> str:
-        return "cosine_order" if "label" in examples else "contrastive"
+        return self.objective or ("cosine_order" if "label" in examples else "contrastive")
 
     def targets(self, examples, tokens):
         """What the rows are to each other, and weights of 1.
@@ -141,7 +141,7 @@ class Embed(Task):
         Raises:
             UserError: a label that is no number.
         """
-        self._learned = self.objective or self._objective_of(examples)
+        self._learned = self._objective_of(examples)
         if self._learned == "contrastive":
             columns = [examples[name] for name in TEXTS if name in self.columns_in(examples)]
             _, number = np.unique(np.stack(columns, axis=1).astype(str).reshape(-1), return_inverse=True)

@@ -85,13 +85,12 @@ class Writer:
 
     def _write(self, given: "_Batch", ids, lengths) -> dict[str, tf.Tensor]:
         controls = self._controls(given)
-        end_ids = () if self.task.stop_id is None else (self.task.stop_id,)
         found = decode(
             self.task.backbone,
             ids,
             lengths,
             controls,
-            end_ids=end_ids,
+            end_ids=self._end_ids,
             is_over=self._is_over,
             copies=self.num_sequences,
             sees_whole_prompt=self.task.prefix_attention,
@@ -108,7 +107,7 @@ class Writer:
             self.task.backbone,
             room=self.task.max_new_tokens,
             most=self.task.most_tokens,
-            end_ids=() if self.task.stop_id is None else (self.task.stop_id,),
+            end_ids=self._end_ids,
             copies=self.num_sequences,
             sees_whole_prompt=self.task.prefix_attention,
             bias=usual.bias if self.defaults["logit_bias"] else None,
@@ -150,7 +149,7 @@ class Writer:
             self._controls(given),
             num_beams=self.num_beams,
             length_penalty=given.rows_of("length_penalty"),
-            end_ids=() if self.task.stop_id is None else (self.task.stop_id,),
+            end_ids=self._end_ids,
             sees_whole_prompt=self.task.prefix_attention,
         )
         flat = tf.reshape(found.token_ids, [-1, tf.shape(found.token_ids)[2]])
@@ -184,6 +183,11 @@ class Writer:
             "perplexity": tf.exp(-tf.math.divide_no_nan(found["sum"], found["count"])),
             "count": tf.cast(found["count"], tf.int32),
         }
+
+    @property
+    def _end_ids(self) -> tuple[int, ...]:
+        """The tokens that end an answer."""
+        return () if self.task.stop_id is None else (self.task.stop_id,)
 
     def _prompts(self, given: "_Batch") -> tuple[tf.Tensor, tf.Tensor]:
         """Ids int32 ``[B, P]`` and lengths int32 ``[B]``."""

@@ -10,6 +10,7 @@ from kzoo import metrics
 from kzoo.errors import UserError
 from kzoo.metrics import plots
 from kzoo.metrics.report import Plot, Table
+from kzoo.tasks.regress import numbers_of
 from kzoo.training.judging.judgement import MISTAKES, Judgement, figures_of
 
 COLUMNS = ["text", "text_pair"]
@@ -32,8 +33,6 @@ def judge_vectors(task, examples, batch_size) -> Judgement:
 
 def _of_numbers(examples, first: np.ndarray, second: np.ndarray) -> Judgement:
     """Correlations with numbers; the largest differences in rank."""
-    from kzoo.tasks.regress import numbers_of
-
     expected = numbers_of(examples[SCORE])
     given = metrics.cosine(first, second)
     figures = figures_of(expected, given, ("spearman", "pearson"))
