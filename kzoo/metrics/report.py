@@ -75,9 +75,14 @@ def with_intervals(figures: Mapping[str, Any]) -> list[tuple[str, Any, str]]:
         if "_interval_" in name or isinstance(value, dict | list):
             continue
         interval = figures.get(f"{name}_interval_95")
-        between = f"{shown(interval[0])} to {shown(interval[1])}" if interval else ""
-        rows.append((name.replace("_", " "), value, between))
+        rows.append((name.replace("_", " "), value, between(interval) if interval else ""))
     return rows
+
+
+def between(interval: Sequence[float]) -> str:
+    """An interval as a person reads it."""
+    low, high = interval
+    return f"{shown(low)} to {shown(high)}"
 
 
 def shown(value: Any) -> str:

@@ -13,7 +13,7 @@ from kzoo.layers.norm import LayerNorm
 from kzoo.layers.positions import LearnedPositions
 from kzoo.layers.recompute import recomputed
 from kzoo.models import figures, lora
-from kzoo.models.blocks import build_block
+from kzoo.models.blocks import attention_weights, build_block
 
 # B batch, T length, D width
 
@@ -145,11 +145,7 @@ class Encoder(keras.Model):
     def attention_weights(self, inputs):
         """How much tokens look at one another: for each block float32 ``[B, N, T, T]``, rows look at columns."""
         mask, positions = self._view(inputs)
-        states = list(self._states(inputs))[:-1]
-        return [
-            block.attention_weights(x, attention_mask=mask, positions=positions)
-            for block, x in zip(self.blocks, states, strict=True)
-        ]
+        return attention_weights(self.blocks, self._states(inputs), attention_mask=mask, positions=positions)
 
     def call(self, inputs, training=None):
         """Reads a batch of texts.

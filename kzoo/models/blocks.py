@@ -1,6 +1,6 @@
 """The block as models' figures ask for it: the parts that all builders put together alike."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -61,3 +61,18 @@ def build_block(
         name=f"block_{index}",
         dtype=dtype,
     )
+
+
+def attention_weights(blocks: Sequence[TransformerBlock], states: Iterable, *, attention_mask, positions) -> list:
+    """How much tokens look at one another: for each block float32 ``[B, N, T, T]``, rows look at columns.
+
+    Args:
+        blocks: of a model, in their order.
+        states: what each of them reads, ``[B, T, D]``; what comes after is not asked for.
+        attention_mask: as the blocks take it.
+        positions: likewise.
+    """
+    return [
+        block.attention_weights(x, attention_mask=attention_mask, positions=positions)
+        for block, x in zip(blocks, states, strict=False)
+    ]

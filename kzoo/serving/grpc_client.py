@@ -49,7 +49,7 @@ class GrpcClient(Waiting):
         from kzoo.serving.tensors import fill, to_array
 
         request = self._stubs.load("predict_pb2").PredictRequest()
-        _choose(request.model_spec, model, version, label)
+        choose(request.model_spec, model, version, label)
         request.model_spec.signature_name = signature or ""
         for name, value in inputs.items():
             array = value if isinstance(value, np.ndarray) else None
@@ -75,7 +75,7 @@ class GrpcClient(Waiting):
     def status(self, model: str, *, version: int | None = None) -> dict[int, str]:
         """The state of each version."""
         request = self._stubs.load("get_model_status_pb2").GetModelStatusRequest()
-        _choose(request.model_spec, model, version, None)
+        choose(request.model_spec, model, version, None)
         response = self._ask(self._models.GetModelStatus, request)
         names = type(response).DESCRIPTOR.file.message_types_by_name["ModelVersionStatus"].enum_types_by_name["State"]
         return {entry.version: names.values_by_number[entry.state].name for entry in response.model_version_status}
@@ -86,7 +86,7 @@ class GrpcClient(Waiting):
 
         module = self._stubs.load("get_model_metadata_pb2")
         request = module.GetModelMetadataRequest(metadata_field=["signature_def"])
-        _choose(request.model_spec, model, version, label)
+        choose(request.model_spec, model, version, label)
         response = self._ask(self._prediction.GetModelMetadata, request)
         signatures = module.SignatureDefMap()
         response.metadata["signature_def"].Unpack(signatures)
@@ -95,7 +95,7 @@ class GrpcClient(Waiting):
     def problems(self, model: str) -> dict[int, str]:
         """What went wrong with each version that could not be loaded."""
         request = self._stubs.load("get_model_status_pb2").GetModelStatusRequest()
-        _choose(request.model_spec, model, None, None)
+        choose(request.model_spec, model, None, None)
         response = self._ask(self._models.GetModelStatus, request)
         return {
             entry.version: entry.status.error_message
@@ -106,7 +106,7 @@ class GrpcClient(Waiting):
     def labelled(self, model: str, label: str) -> int:
         """The version that a label names."""
         request = self._stubs.load("get_model_metadata_pb2").GetModelMetadataRequest(metadata_field=["signature_def"])
-        _choose(request.model_spec, model, None, label)
+        choose(request.model_spec, model, None, label)
         return int(self._ask(self._prediction.GetModelMetadata, request).model_spec.version.value)
 
     def reload(self, config: Any) -> None:
@@ -139,7 +139,7 @@ class GrpcClient(Waiting):
             raise ReplyError(code, details) from None
 
 
-def _choose(spec: Any, model: str, version: int | None, label: str | None) -> None:
+def choose(spec: Any, model: str, version: int | None, label: str | None) -> None:
     """Writes model, version or label into a ``ModelSpec``."""
     check_choice(version, label)
     spec.name = model

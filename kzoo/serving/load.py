@@ -18,11 +18,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import numpy as np
 
 from kzoo.errors import UserError
+from kzoo.serving.grpc_client import choose
+from kzoo.serving.rest_client import path_of
 
 _PREDICT = "/tensorflow.serving.PredictionService/Predict"
 _PAUSE = 0.05  # before a client that lost its connection opens another
@@ -87,9 +89,7 @@ def predict_call(
     body: dict[str, Any] = {"instances": rows if len(names) > 1 else list(inputs[names[0]])}
     if signature is not None:
         body["signature_name"] = signature
-    chosen = f"/labels/{quote(label, '')}" if label else ""
-    path = f"/v1/models/{quote(model, '')}{chosen}:predict"
-    return post(address, path, json.dumps(body, ensure_ascii=False).encode())
+    return post(address, f"{path_of(model, None, label)}:predict", json.dumps(body, ensure_ascii=False).encode())
 
 
 def _grpc_call(model: str, inputs: Mapping[str, Sequence[Any]], signature: str | None, label: str | None) -> Call:
@@ -97,10 +97,8 @@ def _grpc_call(model: str, inputs: Mapping[str, Sequence[Any]], signature: str |
     from kzoo.serving.tensors import fill, strings
 
     request = stubs.load("predict_pb2").PredictRequest()
-    request.model_spec.name = model
+    choose(request.model_spec, model, None, label)
     request.model_spec.signature_name = signature or ""
-    if label:
-        request.model_spec.version_label = label
     for name, values in inputs.items():
         is_text = isinstance(values[0], (str, bytes))
         fill(request.inputs[name], strings(values) if is_text else np.asarray(values))

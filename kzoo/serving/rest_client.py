@@ -45,7 +45,7 @@ class RestClient(Waiting):
         body: dict[str, Any] = {"inputs": {name: _to_json(value) for name, value in inputs.items()}}
         if signature is not None:
             body["signature_name"] = signature
-        reply = self._ask("POST", f"{_path(model, version, label)}:predict", json.dumps(body).encode())
+        reply = self._ask("POST", f"{path_of(model, version, label)}:predict", json.dumps(body).encode())
         outputs = reply["outputs"]
         if isinstance(outputs, dict) and not _is_base64(outputs):
             return {name: _from_json(value) for name, value in outputs.items()}
@@ -57,17 +57,17 @@ class RestClient(Waiting):
 
     def status(self, model: str, *, version: int | None = None) -> dict[int, str]:
         """The state of each version."""
-        reply = self._ask("GET", _path(model, version, None))
+        reply = self._ask("GET", path_of(model, version, None))
         return {int(entry["version"]): entry["state"] for entry in reply["model_version_status"]}
 
     def metadata(self, model: str, *, version: int | None = None, label: str | None = None) -> dict[str, Any]:
         """Signatures by name."""
-        reply = self._ask("GET", f"{_path(model, version, label)}/metadata")
+        reply = self._ask("GET", f"{path_of(model, version, label)}/metadata")
         return described(reply["metadata"]["signature_def"]["signature_def"])
 
     def problems(self, model: str) -> dict[int, str]:
         """What went wrong with each version that could not be loaded."""
-        reply = self._ask("GET", _path(model, None, None))
+        reply = self._ask("GET", path_of(model, None, None))
         told = {int(entry["version"]): entry.get("status", {}) for entry in reply["model_version_status"]}
         return {
             version: status.get("error_message", "")
@@ -77,7 +77,7 @@ class RestClient(Waiting):
 
     def labelled(self, model: str, label: str) -> int:
         """The version that a label names. (The status of a label lists all versions, so its metadata is asked.)"""
-        return int(self._ask("GET", f"{_path(model, None, label)}/metadata")["model_spec"]["version"])
+        return int(self._ask("GET", f"{path_of(model, None, label)}/metadata")["model_spec"]["version"])
 
     def close(self) -> None:
         """Close the connection."""
@@ -122,7 +122,8 @@ class RestClient(Waiting):
         return response.status, response.read()
 
 
-def _path(model: str, version: int | None, label: str | None) -> str:
+def path_of(model: str, version: int | None, label: str | None) -> str:
+    """Where a model, a version of it or a label is asked, ``/v1/models/...``."""
     check_choice(version, label)
     chosen = f"/versions/{version}" if version is not None else f"/labels/{quote(label, '')}" if label else ""
     return f"/v1/models/{quote(model, '')}{chosen}"

@@ -29,6 +29,11 @@ class Signature:
     shapes: tuple[tuple[int, int], ...] = ()
     passes: int = 1
 
+    def traced(self) -> Callable[[Mapping[str, tf.Tensor]], dict[str, tf.Tensor]]:
+        """The function as a graph, for calls from Python; takes the inputs as a dict."""
+        specs = {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in self.inputs.items()}
+        return tf.function(lambda inputs: self.function(**inputs), input_signature=[specs], autograph=False)
+
     def tensors(self, rows: Mapping[str, list]) -> dict[str, tf.Tensor]:
         """A request: rows of the signature's own inputs or, where it has a ``request``, of the task's."""
         values = self.request(rows) if self.request else rows

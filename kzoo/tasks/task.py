@@ -274,11 +274,7 @@ class Task:
     def _traced(self) -> Callable:
         """The plain answer as a graph."""
         if self._answer is None:
-            signature = next(iter(self.signatures().values()))
-            specs = {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in signature.inputs.items()}
-            self._answer = tf.function(
-                lambda inputs: signature.function(**inputs), input_signature=[specs], autograph=False
-            )
+            self._answer = next(iter(self.signatures().values())).traced()
         return self._answer
 
     def _columns(self, texts) -> dict[str, np.ndarray]:

@@ -160,11 +160,8 @@ class TextHead(Task):
             raise UserError(f"method must be one of {', '.join(METHODS)}. Received {method!r}.")
         key = (steps, baseline, attention)
         if key not in self._explain:
-            signature = self.explain_signatures(steps=steps, baseline=baseline, attention=attention)[WITH_KNOBS]
-            specs = {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in signature.inputs.items()}
-            self._explain[key] = tf.function(
-                lambda inputs: signature.function(**inputs), input_signature=[specs], autograph=False
-            )
+            signatures = self.explain_signatures(steps=steps, baseline=baseline, attention=attention)
+            self._explain[key] = signatures[WITH_KNOBS].traced()
         columns = self._columns(texts)
         number = len(next(iter(columns.values())))
         knobs = {"target": target, "method": method} if self.explained_labels else {"method": method}

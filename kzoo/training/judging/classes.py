@@ -7,10 +7,9 @@ import tensorflow as tf
 
 from kzoo import metrics
 from kzoo.metrics import plots
-from kzoo.metrics.accuracy import from_share
 from kzoo.metrics.report import Plot, Table
 from kzoo.training.judging.drawing import class_table, curves, per_class, reliability, sureness
-from kzoo.training.judging.judgement import MISTAKES, Judgement, of_texts, text_names, texts_of
+from kzoo.training.judging.judgement import MISTAKES, Judgement, of_texts, share, text_names, texts_of
 
 SHADES = "Shades are shares of a row. Point at a field for its numbers."
 
@@ -36,11 +35,9 @@ def judge_scores(task, examples, targets, scores, losses) -> Judgement:
     matrix = metrics.confusion_matrix(targets.tolist(), given.tolist(), range(len(task.labels)))
     calibrated = metrics.calibration(sure, right)
     risk = metrics.risk_coverage(sure, right)
-    share = from_share(float(right.mean()), len(right))
     figures: dict[str, Any] = {
         "loss": float(losses.mean()),
-        "accuracy": share.value,
-        "accuracy_interval_95": [share.low, share.high],
+        **share("accuracy", right),
         "macro_f1": float(metrics.macro_f1(matrix)),
         "macro_f1_interval_95": list(metrics.bootstrap_counts(metrics.macro_f1, matrix)),
         "matthews_correlation": float(metrics.matthews_correlation(matrix)),
@@ -85,10 +82,9 @@ def _answered(task, right: np.ndarray, sure: np.ndarray) -> dict[str, Any]:
     if below is None:
         return {}
     answered = sure >= below
-    share = from_share(float(right[answered].mean()) if answered.any() else 0.0, int(answered.sum()))
     figures: dict[str, Any] = {"abstain_below": below, "coverage": float(answered.mean())}
     if answered.any():
-        figures |= {"answered_accuracy": share.value, "answered_accuracy_interval_95": [share.low, share.high]}
+        figures |= share("answered_accuracy", right[answered])
     return figures
 
 

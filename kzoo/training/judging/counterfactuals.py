@@ -7,11 +7,10 @@ import numpy as np
 
 from kzoo.data.examples import Examples
 from kzoo.errors import UserError
-from kzoo.metrics.accuracy import from_share
 from kzoo.metrics.counterfactuals import Terms, exchanged
-from kzoo.metrics.report import Table
+from kzoo.metrics.report import Table, between
 from kzoo.training.judging.decisions import Decisions, decisions, named, variants
-from kzoo.training.judging.judgement import MISTAKES, Judgement
+from kzoo.training.judging.judgement import MISTAKES, Judgement, share
 
 # N counterfactuals, C classes
 
@@ -71,11 +70,9 @@ def judge_counterfactuals(
         for pair in dict.fromkeys(pairs)
         for of in [np.array([one == pair for one in pairs])]
     }
-    share = from_share(float(flips.mean()), len(flips))
     figures: dict[str, Any] = {
         "counterfactual_texts": len(texts),
-        "counterfactual_flip_rate": share.value,
-        "counterfactual_flip_rate_interval_95": [share.low, share.high],
+        **share("counterfactual_flip_rate", flips),
         "counterfactual_mean_move": float(size.mean()),
         "counterfactuals": each,
     }
@@ -86,12 +83,10 @@ def judge_counterfactuals(
 
 
 def _of(task, flips, moves, size) -> dict[str, Any]:
-    share = from_share(float(flips.mean()), len(flips))
     return {
         "texts": len(flips),
         "flips": int(flips.sum()),
-        "flip_rate": share.value,
-        "flip_rate_interval_95": [share.low, share.high],
+        **share("flip_rate", flips),
         "mean_move": float(size.mean()),
         "moves": dict(zip(task.labels, moves.mean(0).tolist(), strict=True)),
     }
@@ -104,7 +99,7 @@ def _table(task, each: dict[str, dict[str, Any]]) -> Table:
             pair,
             one["texts"],
             one["flips"],
-            "{:.4f} to {:.4f}".format(*one["flip_rate_interval_95"]),
+            between(one["flip_rate_interval_95"]),
             one["mean_move"],
             *(one["moves"][label] for label in shown),
         ]

@@ -10,6 +10,7 @@ import tensorflow as tf
 from kzoo import metrics
 from kzoo.data.batching import Batches
 from kzoo.data.examples import Examples
+from kzoo.metrics.accuracy import from_share
 from kzoo.metrics.report import Plot, Table
 from kzoo.training.step import without_reduction
 
@@ -84,6 +85,12 @@ def of_texts(task, examples, batch_size) -> tuple[np.ndarray, np.ndarray, np.nda
         np.concatenate([part.outputs for part in parts])[order],
         np.concatenate([part.losses for part in parts])[order],
     )
+
+
+def share(name: str, which: np.ndarray) -> dict[str, Any]:
+    """The share of rows that are so, under its name, with Wilson's interval (boolean ``[N]``; 0 of none)."""
+    found = from_share(float(which.mean()) if which.size else 0.0, len(which))
+    return {name: found.value, f"{name}_interval_95": [found.low, found.high]}
 
 
 def figures_of(expected, given, names) -> dict[str, Any]:

@@ -7,10 +7,9 @@ import tensorflow as tf
 
 from kzoo import metrics
 from kzoo.metrics import confusion
-from kzoo.metrics.accuracy import from_share
 from kzoo.metrics.report import Table
 from kzoo.training.judging.drawing import class_table, curves, per_class, reliability, sureness
-from kzoo.training.judging.judgement import MISTAKES, Judgement, of_texts, text_names, texts_of
+from kzoo.training.judging.judgement import MISTAKES, Judgement, of_texts, share, text_names, texts_of
 
 
 def judge_labels(task, examples, batch_size) -> Judgement:
@@ -21,7 +20,6 @@ def judge_labels(task, examples, batch_size) -> Judgement:
     right = (expected == given).all(-1)
     counts = confusion.label_counts(expected, given)
     calibrated = metrics.calibration(scores.reshape(-1), expected.reshape(-1))
-    share = from_share(float(right.mean()), len(right))
 
     def f1(name):
         return lambda *rows: metrics.label_f1(confusion.label_counts(*rows))[name]
@@ -29,8 +27,7 @@ def judge_labels(task, examples, batch_size) -> Judgement:
     each = metrics.per_class(counts)
     figures: dict[str, Any] = {
         "loss": float(losses.mean()),
-        "exact_match": share.value,
-        "exact_match_interval_95": [share.low, share.high],
+        **share("exact_match", right),
         "label_accuracy": float((expected == given).mean()),
         "label_accuracy_interval_95": list(metrics.bootstrap_interval(np.mean, (expected == given).mean(-1))),
     }

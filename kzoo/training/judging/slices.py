@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 
 from kzoo.data.examples import Examples
-from kzoo.metrics.accuracy import from_share
-from kzoo.metrics.report import Table
+from kzoo.metrics.report import Table, between
 from kzoo.metrics.slices import Slice, by_value, by_words
 from kzoo.training.judging.decisions import decisions
-from kzoo.training.judging.judgement import Judgement
+from kzoo.training.judging.judgement import Judgement, share
 
 LENGTH = "length"
 """Slices by words, unless the examples have a column of this name."""
@@ -42,7 +41,7 @@ def judge_slices(task, examples: Examples, columns: Sequence[str], *, batch_size
         if len(enough) > 1:
             figures[f"slice_gap_{name}"] = max(enough) - min(enough)
         rows = [
-            [slice_, one["accuracy"], "{:.4f} to {:.4f}".format(*one["accuracy_interval_95"]), one["examples"]]
+            [slice_, one["accuracy"], between(one["accuracy_interval_95"]), one["examples"]]
             for slice_, one in each.items()
         ]
         tables.append(
@@ -64,5 +63,4 @@ def _slices(task, examples: Examples, name: str) -> list[Slice]:
 
 
 def _of(right: np.ndarray) -> dict[str, Any]:
-    share = from_share(float(right.mean()), len(right))
-    return {"accuracy": share.value, "accuracy_interval_95": [share.low, share.high], "examples": len(right)}
+    return share("accuracy", right) | {"examples": len(right)}

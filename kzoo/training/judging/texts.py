@@ -9,9 +9,8 @@ from kzoo.data.examples import Examples
 from kzoo.data.orders import shuffled
 from kzoo.errors import UserError
 from kzoo.metrics import plots
-from kzoo.metrics.accuracy import from_share
-from kzoo.metrics.report import Plot, Table
-from kzoo.training.judging.judgement import MISTAKES, Judgement
+from kzoo.metrics.report import Plot, Table, between
+from kzoo.training.judging.judgement import MISTAKES, Judgement, share
 from kzoo.training.judging.tokens import judge_tokens
 
 # N pairs
@@ -72,27 +71,19 @@ def _compared(written: list[str], right: list[str]) -> tuple[dict[str, Any], dic
     for name, overlap in overlaps.items():
         figures[name] = overlap.value
         figures[f"{name}_interval_95"] = overlap.interval()
-    same = from_share(float(np.mean([one == other for one, other in zip(written, right, strict=True)])), len(right))
-    figures |= {"exact_match": same.value, "exact_match_interval_95": [same.low, same.high]}
+    figures |= share("exact_match", np.array([one == other for one, other in zip(written, right, strict=True)]))
     return figures, {name: overlap.signature for name, overlap in overlaps.items()}
 
 
 def _measures(figures: dict[str, Any], note: str, signatures: dict[str, str]) -> Table:
-    def between(name: str) -> str:
-        low, high = figures[f"{name}_interval_95"]
-        return f"{low:.4f} to {high:.4f}"
+    def both(name: str) -> list[Any]:
+        return [figures[name], between(figures[f"{name}_interval_95"])]
 
     how = "; ".join(f"{name.replace('_', ' ')}: {signatures[name]}" for name in ("bleu", "chrf", "rouge_1"))
     return Table(
         title="The model beside a copy of the prompt",
         columns=["measure", "the model", "95%", "copy", "95%"],
-        rows=[
-            [
-                name.replace("_", " "),
-                *(cell for prefix in ("", "copy_") for cell in (figures[prefix + name], between(prefix + name))),
-            ]
-            for name in MEASURES
-        ],
+        rows=[[name.replace("_", " "), *both(name), *both(f"copy_{name}")] for name in MEASURES],
         note=f"{note} {how}.",
     )
 

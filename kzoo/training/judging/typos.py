@@ -7,11 +7,10 @@ import numpy as np
 
 from kzoo.data.examples import Examples
 from kzoo.metrics import plots
-from kzoo.metrics.accuracy import from_share
-from kzoo.metrics.report import Plot, Table
+from kzoo.metrics.report import Plot, Table, between
 from kzoo.metrics.typos import with_typos
 from kzoo.training.judging.decisions import decisions, variants
-from kzoo.training.judging.judgement import Judgement
+from kzoo.training.judging.judgement import Judgement, share
 
 RATES = (0.0, 0.02, 0.05, 0.1, 0.2)
 
@@ -43,14 +42,10 @@ def judge_typos(
     right, given = found.right.reshape(len(rates), number), found.given.reshape(len(rates), number, -1)
     each: dict[str, dict[str, Any]] = {}
     for place, rate in enumerate(rates):
-        share = from_share(float(right[place].mean()), number)
-        each[f"{rate:g}"] = {
-            "accuracy": share.value,
-            "accuracy_interval_95": [share.low, share.high],
-            "changed": float((given[place] != given[0]).any(-1).mean()),
-        }
+        changed = float((given[place] != given[0]).any(-1).mean())
+        each[f"{rate:g}"] = share("accuracy", right[place]) | {"changed": changed}
     rows = [
-        [f"{rate:.0%}", one["accuracy"], "{:.4f} to {:.4f}".format(*one["accuracy_interval_95"]), one["changed"]]
+        [f"{rate:.0%}", one["accuracy"], between(one["accuracy_interval_95"]), one["changed"]]
         for rate, one in zip(rates, each.values(), strict=True)
     ]
     note = "Letters exchanged, left out, typed twice, or hit beside; drawn by a fixed seed, the same for every model."
