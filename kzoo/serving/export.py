@@ -73,10 +73,8 @@ def export(
     if version is not None and version < 1:
         raise UserError(f"A version must be a whole number from 1. Received {version}.")
     target = Path(directory) if version is None else Path(directory) / str(version)
-    privacy = getattr(task, "privacy", None)
     given = _merged(task)
     task = _at_precision(given, precision)
-    task.privacy = privacy
     entries = task.signatures() | (task.token_signatures() if token_signatures else {})
     if explain is not False:
         entries |= task.explain_signatures(**({} if explain is True else explain))
@@ -124,10 +122,7 @@ def _at_precision(task: Any, precision: str | None) -> Any:
         raise UserError(f"precision must be one of {', '.join(PRECISIONS)}. Received {precision!r}.")
     if task.backbone.dtype_policy.name == precision:
         return task
-    other = type(task)(task.pretrained.rebuild(precision), **task.options())
-    for weight, old in zip(other.model.weights, task.model.weights, strict=True):
-        weight.assign(np.asarray(old).astype("float32"))
-    return other
+    return task.rebuild(precision)
 
 
 def _rounding(given: Any, task: Any) -> float | None:

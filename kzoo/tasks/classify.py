@@ -1,7 +1,7 @@
 """Text classification: one label of several, or several labels at once."""
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
@@ -12,10 +12,11 @@ from kzoo.tasks import tf_example
 from kzoo.tasks.abstention import check_abstention, chosen_label
 from kzoo.tasks.class_weights import checked_weights, each_weight, weights_of_targets
 from kzoo.tasks.counting import CountedAccuracy, several_labels
+from kzoo.tasks.labels import labels_of, numbers_of
 from kzoo.tasks.published_head import label_keys, labels_of_head, units_of_head
 from kzoo.tasks.text_head import LastToken, TextHead
 
-__all__ = ["Classify", "LastToken", "PositiveWeights", "labels_of"]
+__all__ = ["Classify", "LastToken", "PositiveWeights"]
 
 # B texts, C classes
 
@@ -136,14 +137,8 @@ class Classify(TextHead):
             Class numbers int32 ``[B]`` and the classes' weights ``[B]``; with ``multi_label`` 0 and 1 float32
             ``[B, C]`` and weights of 1 ``[B]``.
         """
-        numbers = {label: number for number, label in enumerate(self.labels)}
         values = labels_of(examples["label"], separator=self.separator if self.multi_label else None)
-        unknown = sorted({label for row in values for label in row} - set(numbers))
-        if unknown:
-            raise UserError(
-                f"The examples carry labels that the task does not know: {', '.join(map(repr, unknown[:5]))}; "
-                f"it knows {', '.join(map(repr, self.labels))}. Name them in labels, or mend the data."
-            )
+        numbers = numbers_of(self.labels, itertools.chain.from_iterable(values))
         if self.multi_label:
             targets = np.zeros([len(values), len(self.labels)], np.float32)
             for row, given in enumerate(values):
@@ -204,32 +199,6 @@ class Classify(TextHead):
         return super().published() | label_keys(self.labels) | {"problem_type": SEVERAL if self.multi_label else ONE}
 
 
-def labels_of(column: Iterable, *, separator: str | None = None) -> list[list[str]]:
-    """The labels of each example of a column.
-
-    Args:
-        column: a label an example, of any kind; with a separator also a list, or a text that is a JSON list or has
-            labels between separators. The empty text has no label.
-        separator: of several labels; None where each example has one.
-    """
-    values = column.tolist() if isinstance(column, np.ndarray) else column
-    if separator is None:
-        return [[_text(value)] for value in values]
-    return [_several(value, separator) for value in values]
-
-
-def _several(value, separator: str) -> list[str]:
-    if isinstance(value, str | bytes):
-        text = _text(value).strip()
-        try:
-            value = json.loads(text) if text.startswith("[") else None
-        except ValueError:
-            value = None  # a label that begins with a bracket
-        if not isinstance(value, list):
-            value = [part.strip() for part in text.split(separator) if part.strip()]
-    return [_text(one) for one in value] if isinstance(value, list | tuple) else [_text(value)]
-
-
 def _published_labels(pretrained) -> list[str]:
     number = units_of_head(pretrained, Classify.name)
     if not number:
@@ -238,7 +207,3 @@ def _published_labels(pretrained) -> list[str]:
     if not labels:
         raise UserError(f"id2label in config.json of {pretrained.source} must name the {number} classes of its head.")
     return labels
-
-
-def _text(value) -> str:
-    return value.decode("utf-8") if isinstance(value, bytes) else str(value)

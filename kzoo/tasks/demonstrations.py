@@ -1,7 +1,6 @@
 """Which labelled examples of a pool are shown to a model before a question."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -67,11 +66,6 @@ def _counted(rows: np.ndarray, tokens: np.ndarray, size: int) -> tuple[np.ndarra
     """Rows and tokens that occur, int64 and sorted, and how often."""
     keys, counts = np.unique(rows.astype(np.int64) * size + tokens, return_counts=True)
     return keys // size, keys % size, counts.astype(np.float64)
-
-
-def vectors_of(embedder: Any, texts: Sequence[str]) -> np.ndarray:
-    """The embedder's vectors of texts, float32 ``[P, D]``."""
-    return embedder.vectors(list(texts))
 
 
 def drawn(labels: Sequence[str], count: int, *, seed: int, balanced: bool) -> list[int]:

@@ -1,7 +1,6 @@
 """Labelling, or answering, a text by a language model that is shown a few labelled examples before it."""
 
 import inspect
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,6 @@ import numpy as np
 import tensorflow as tf
 
 from kzoo.checkpoints.huggingface import save_directory
-from kzoo.checkpoints.replacing import write_text
 from kzoo.data.examples import Examples
 from kzoo.errors import UserError
 from kzoo.generation.choices import ChoiceScorer, Rows, Scores, Shared, read_shared
@@ -22,15 +20,15 @@ from kzoo.tasks import tf_example
 from kzoo.tasks.abstention import check_abstention, chosen_label
 from kzoo.tasks.chat import PLAIN
 from kzoo.tasks.chunks import by_length
-from kzoo.tasks.demonstrations import TokenOverlap, diverse, drawn, most_alike, vectors_of
+from kzoo.tasks.demonstrations import TokenOverlap, diverse, drawn, most_alike
 from kzoo.tasks.knobs import read_defaults
+from kzoo.tasks.pool import FILES, labels_of_pool, rows_of, save_pool, with_files
 from kzoo.tasks.task import Task
 from kzoo.tasks.writing import Writer
 
 # B texts, P examples of the pool, K demonstrations, C choices, D width of the embedder's vectors, Z shared tokens
 
 CHOICES_OF_DEMONSTRATIONS = ("fixed", "random", "diverse", "similar")
-POOL, VECTORS, EMBEDDER = "pool.jsonl", "pool-vectors.npy", "embedder"
 ROWS = 8
 """Texts that are read at once: prompts with demonstrations are long."""
 
@@ -134,7 +132,7 @@ class FewShot(Task):
             raise UserError(f"few_shot needs a GPT-style model. {pretrained.source} is {pretrained.family.MODEL_TYPE}.")
         if choose not in CHOICES_OF_DEMONSTRATIONS:
             raise UserError(f"choose must be one of {', '.join(CHOICES_OF_DEMONSTRATIONS)}. Received {choose!r}.")
-        self.pool = _rows_of(pool)
+        self.pool = rows_of(pool)
         self.choose, self.embedder, self.seed = choose, embedder, seed
         self.shots = len(self.pool) if choose == "fixed" else min(shots, len(self.pool))
         if shots < 0 or (shots > 0 and choose != "fixed" and not self.pool):
@@ -143,7 +141,7 @@ class FewShot(Task):
         self.template, self.separator, self.instruction = template, separator, instruction
         self.length_normalization, self.content_free = length_normalization, content_free
         self.free_text, self.max_new_tokens, self.stop = free_text, max_new_tokens if free_text else 0, stop
-        self.labels = [] if free_text else _labels_of(labels, self.pool)
+        self.labels = [] if free_text else labels_of_pool(labels, self.pool)
         self.abstain_below, self.abstain_label = abstain_below, abstain_label
         check_abstention(abstain_below, abstain_label, self.labels, multi_label=free_text)
         self.words = {str(label): str(said) for label, said in (words or {}).items()}
@@ -210,7 +208,7 @@ class FewShot(Task):
         texts = [row["text"] for row in self.pool]
         by_vectors = self.shots > 0 and self.choose in ("diverse", "similar") and self.embedder is not None
         if by_vectors and vectors is None:
-            vectors = vectors_of(self.embedder, texts)
+            vectors = self.embedder.vectors(texts)
         if vectors is not None and len(vectors) != len(self.pool):
             raise UserError(f"vectors must have a row for each example. Received {len(vectors)} for {len(self.pool)}.")
         self._likeness: Any = None
@@ -361,9 +359,9 @@ class FewShot(Task):
         super().forget_traces()
         self._serve = None
 
-    def rebuild(self):
-        """The same task with new weights of the same values, made under the strategy and policy now in force."""
-        return type(self)(self.pretrained.rebuild(), **self.options())
+    def rebuild(self, dtype=None):
+        """As ``Task.rebuild``; all its weights are the pretrained ones and those of its options."""
+        return type(self)(self.pretrained.rebuild(dtype), **self.options())
 
     @property
     def tokenizers(self):
@@ -393,68 +391,22 @@ class FewShot(Task):
     def description(self):
         """The options as ``kzoo.json`` has them: pool, vectors and embedder lie in files beside it."""
         options = self.options()
-        of_files = {"pool": POOL, "vectors": VECTORS, "embedder": EMBEDDER}
         return options | {
-            name: file if name == "pool" or options[name] is not None else None for name, file in of_files.items()
+            name: file if name == "pool" or options[name] is not None else None for name, file in FILES.items()
         }
 
     @classmethod
     def restored(cls, pretrained, options, directory):
         """The task of saved options, with the files beside them."""
-        from kzoo.tasks.load import load_task
-
-        given = dict(options)
-        for name, file in (("pool", POOL), ("vectors", VECTORS), ("embedder", EMBEDDER)):
-            place = directory / file
-            if not isinstance(given.get(name), str):
-                continue
-            if not place.exists():
-                raise UserError(f"{directory} is not whole: {file} is missing. Save the task again.")
-            if name == "pool":
-                lines = place.read_text(encoding="utf-8").splitlines()
-                given[name] = [json.loads(line) for line in lines if line.strip()]
-            elif name == "vectors":
-                given[name] = np.load(place, allow_pickle=False)
-            else:
-                given[name] = load_task(place)
-        return cls(pretrained, **given)
+        return cls(pretrained, **with_files(options, directory))
 
     def save(self, directory):
         """As ``Task.save``, with the pool, and the embedder and its vectors where texts are compared by them."""
         directory = Path(directory)
         save_directory(self.pretrained, directory, head=self.pretrained.head_for("generate"), head_root=self)
-        lines = (json.dumps(row, ensure_ascii=False) for row in self.pool)
-        write_text(directory / POOL, "".join(f"{line}\n" for line in lines))
-        options = self.options()
-        if options["vectors"] is not None:
-            np.save(directory / VECTORS, options["vectors"])
-            self.embedder.save(directory / EMBEDDER)
+        save_pool(directory, self.options())
         self.write_description(directory)
         return directory
-
-
-def _rows_of(pool) -> list[dict[str, str]]:
-    """The pool's texts and labels."""
-    if isinstance(pool, Examples):
-        pool = [{"text": text, "label": label} for text, label in zip(pool["text"], pool["label"], strict=True)]
-    rows = []
-    for number, row in enumerate(pool):
-        if not isinstance(row, Mapping) or not {"text", "label"} <= set(row):
-            raise UserError(
-                f"Each example of the pool has a text and a label. Received {row!r} as number {number + 1}."
-            )
-        rows.append({"text": str(row["text"]), "label": str(row["label"])})
-    return rows
-
-
-def _labels_of(labels: Sequence[str] | None, pool: Sequence[Mapping[str, str]]) -> list[str]:
-    found = sorted({row["label"] for row in pool})
-    labels = found if labels is None else [str(label) for label in labels]
-    if len(labels) < 2 or len(set(labels)) != len(labels):
-        raise UserError(f"few_shot needs two or more different classes. Received {labels}.")
-    if unknown := sorted(set(found) - set(labels)):
-        raise UserError(f"The pool has the labels {', '.join(unknown[:5])}, which labels does not name: {labels}.")
-    return labels
 
 
 def _parts(template: str) -> tuple[str, str, str, str]:

@@ -314,11 +314,16 @@ class Task:
         """Lets what ``predict`` calls be traced anew, after the model's layers have changed."""
         self._answer = None
 
-    def rebuild(self) -> "Task":
-        """The same task with new weights of the same values, made under the strategy and policy now in force."""
-        task = type(self)(self.pretrained.rebuild(), **self.options())
+    def rebuild(self, dtype=None) -> "Task":
+        """The same task with new weights of the same values, made under the strategy now in force.
+
+        Args:
+            dtype: of the backbone, a name or policy; by default the policy now in force.
+        """
+        task = type(self)(self.pretrained.rebuild(dtype), **self.options())
         for weight, old in zip(task.model.weights, self.model.weights, strict=True):
-            weight.assign(np.asarray(old))
+            weight.assign(np.asarray(old).astype("float32"))
+        task.privacy = self.privacy
         return task
 
     def import_head(self) -> bool:

@@ -16,7 +16,7 @@ from kzoo.data.examples import Examples
 from kzoo.data.token_folder import TokenFolder, is_token_folder
 from kzoo.errors import UserError
 from kzoo.models import lora
-from kzoo.tasks.classify import labels_of
+from kzoo.tasks.labels import labels_of
 from kzoo.tasks.load import load, task_class
 from kzoo.training import strategy as strategies
 from kzoo.training.cluster import read_cluster

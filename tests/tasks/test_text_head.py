@@ -11,7 +11,8 @@ from kzoo.data.examples import Examples
 from kzoo.errors import UserError
 from kzoo.serving.export import export
 from kzoo.serving.warmup import Plan
-from kzoo.tasks.classify import PositiveWeights, labels_of
+from kzoo.tasks.classify import PositiveWeights
+from kzoo.tasks.labels import labels_of
 from kzoo.tasks.load import load_task
 from kzoo.tasks.regress import numbers_of
 from tests import reference, tiny

@@ -6,8 +6,8 @@ import numpy as np
 
 from kzoo import metrics
 from kzoo.data.examples import Examples
-from kzoo.errors import UserError
 from kzoo.metrics.report import Table
+from kzoo.tasks.labels import numbers_of
 from kzoo.training.judging.classes import judge_scores
 from kzoo.training.judging.judgement import MISTAKES, Judgement
 
@@ -19,12 +19,7 @@ def judge_few_shot(task, examples: Examples, batch_size: int) -> Judgement:
     texts, right = examples["text"].tolist(), [str(label) for label in examples["label"].tolist()]
     if task.free_text:
         return _judge_texts(texts, right, [one["text"] for one in task.predict(texts, batch_size=batch_size)])
-    numbers = {label: number for number, label in enumerate(task.labels)}
-    if unknown := sorted(set(right) - set(numbers)):
-        raise UserError(
-            f"The examples carry labels that the task does not know: {', '.join(map(repr, unknown[:5]))}; it knows "
-            f"{', '.join(map(repr, task.labels))}."
-        )
+    numbers = numbers_of(task.labels, right)
     targets = np.array([numbers[label] for label in right])
     scores = np.array([one["scores"] for one in task.predict(texts, batch_size=batch_size)], np.float64)
     losses = -np.log(np.maximum(scores[np.arange(len(targets)), targets], 1e-30))
