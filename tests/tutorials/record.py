@@ -32,11 +32,15 @@ from kzoo.version import __version__
 from tests.tutorials.tutorial import CHECKOUT, GOES_ON, TUTORIALS, Failed, Follower, Step, end, read
 
 MACHINE = "two CPU cores shared with other jobs, no GPU"
-COLUMNS = 110
+COLUMNS, LINES = 100, 50
 LONGEST_LINE = 600
 FETCHED = {  # what a tutorial says one has to fetch: where it says it is saved, and the name that it has as it comes
     "entities": {f"data/wnut17.{part}.conll": f"wnut17.{part}.conll" for part in ("train", "dev", "test")},
     "questions": {"squad-v2.sample.json": "squad-v2.sample.json"},
+}
+NOT_RUN = {
+    "from-transformers": "The classes of transformers 4, in the table's left column, are not run.",
+    "several-devices": "Two workers on one machine's CPU; several GPUs and several machines are not run.",
 }
 KEPT = ("kzoo pull", "kzoo train", "kzoo launch", "kzoo index", "kzoo data")  # not done again in the same folder
 
@@ -113,12 +117,14 @@ class Recorder(Follower):
     def _give(self, line: str) -> tuple[subprocess.Popen, int]:
         """A shell that was given the line, and what reads its terminal."""
         screen, terminal = pty.openpty()
-        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, COLUMNS, 0, 0))
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
         environment |= {
             "PATH": f"{Path(sys.executable).parent}:{environment['PATH']}",
             "PYTHONPATH": str(CHECKOUT),
             "TERM": "dumb",
+            "COLUMNS": str(COLUMNS),
+            "LINES": str(LINES),
         }
         process = subprocess.Popen(
             ["bash", "-c", line], cwd=self.folder, env=environment, stdin=terminal, stdout=terminal, stderr=terminal
@@ -152,10 +158,10 @@ def neutral(output: str, folder: Path, ports: dict[str, int]) -> str:
         (str(folder.resolve()), "."),
         (str(CHECKOUT) + "/", ""),
         (str(Path.home()), "~"),
-        (socket.gethostname(), "HOST"),
         *((str(free), written) for written, free in ports.items()),
     ):
         text = text.replace(path, name)
+    text = re.sub(rf"\b{re.escape(socket.gethostname())}\b", "HOST", text)
     text = re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?(Z|[+-]\d\d:?\d\d)?", "(time)", text)
     cut = [line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE] + " ..." for line in text.split("\n")]
     return "\n".join(_without_repetition(cut)).strip("\n")
@@ -181,14 +187,14 @@ def _without_repetition(lines: list[str]) -> list[str]:
     return kept
 
 
-def page(name: str, told: list[Told], date: datetime.date) -> str:
+def page(name: str, told: list[Told], date: datetime.date, machine: str = MACHINE) -> str:
     """The record as Markdown: the steps of the tutorial, each with what it said."""
     title = read(name).partition("\n")[0].removeprefix("# ")
     total = duration(sum(one.seconds for one in told))
     about = (
         f"[The tutorial](../{name}.md), followed word for word with the real models and data by "
-        f"`python -m tests.tutorials.record {name}`: {date.isoformat()}, kzoo {__version__}, {MACHINE}. "
-        f"All of it took {total}."
+        f"`python -m tests.tutorials.record {name}`: {date.isoformat()}, kzoo {__version__}, {machine}; what is pulled "
+        f"was in the cache. All of it took {total}. {NOT_RUN.get(name, '')}"
     )
     parts = [f"# {title}: recorded", textwrap.fill(about, 120, break_long_words=False, break_on_hyphens=False)]
     heading = ""
@@ -226,6 +232,7 @@ def main() -> None:
     parser.add_argument("names", nargs="+", choices=TUTORIALS, metavar="NAME", help=", ".join(TUTORIALS))
     parser.add_argument("--into", type=Path, required=True, help="the folder of the records")
     parser.add_argument("--data", type=Path, help="the folder of what a tutorial says has to be fetched")
+    parser.add_argument("--machine", default=MACHINE, help="what it runs on, in words")
     parser.add_argument("--at", type=Path, help="where to follow them; what was trained there is not trained again")
     arguments = parser.parse_args()
     at = (arguments.at or Path(tempfile.mkdtemp())).resolve()
@@ -235,7 +242,7 @@ def main() -> None:
         furnish(name, folder, arguments.data)
         recorder = Recorder(folder)
         recorder.follow(read(name))
-        text = page(name, recorder.told, datetime.date.today())
+        text = page(name, recorder.told, datetime.date.today(), arguments.machine)
         (arguments.into / f"{name}.md").write_text(text, encoding="utf-8")
 
 

@@ -1,5 +1,6 @@
 """Every tutorial works, word for word; see docs/tutorials/."""
 
+import re
 import shutil
 
 import pytest
@@ -73,4 +74,5 @@ def test_the_page_of_tutorials_names_each():
 def test_the_record_of_a_tutorial_has_its_steps_as_they_stand(name):
     record = (FOLDER / "recorded" / f"{name}.md").read_text(encoding="utf-8")
     assert list(steps(record)) == list(steps(read(name)))
+    assert re.findall(r"/(?:work|tmp|root|home)/.*", record) == []  # the machine's own
     assert f"recorded/{name}.md" in (FOLDER / "README.md").read_text(encoding="utf-8")

@@ -143,7 +143,7 @@ class Follower:
             words, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         self._servers.append(server)
-        for said in server.stdout:
+        for said in server.stdout or ():
             self.said.append(said)
             if "Ctrl-C" in said:
                 return
