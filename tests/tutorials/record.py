@@ -193,8 +193,8 @@ def page(name: str, told: list[Told], date: datetime.date, machine: str = MACHIN
     total = duration(sum(one.seconds for one in told))
     about = (
         f"[The tutorial](../{name}.md), followed word for word with the real models and data by "
-        f"`python -m tests.tutorials.record {name}`: {date.isoformat()}, kzoo {__version__}, {machine}; what is pulled "
-        f"was in the cache. All of it took {total}. {NOT_RUN.get(name, '')}"
+        f"`tests/tutorials/record.py`: {date.isoformat()}, kzoo {__version__}, {machine}; what is pulled was in the "
+        f"cache. All of it took {total}. {NOT_RUN.get(name, '')}"
     )
     parts = [f"# {title}: recorded", textwrap.fill(about, 120, break_long_words=False, break_on_hyphens=False)]
     heading = ""
