@@ -157,6 +157,7 @@ def neutral(output: str, folder: Path, ports: dict[str, int]) -> str:
         (str(folder.resolve()) + "/", ""),
         (str(folder.resolve()), "."),
         (str(CHECKOUT) + "/", ""),
+        (sys.prefix, ".venv"),
         (str(Path.home()), "~"),
         *((str(free), written) for written, free in ports.items()),
     ):
