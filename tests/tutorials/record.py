@@ -164,6 +164,7 @@ def neutral(output: str, folder: Path, ports: dict[str, int]) -> str:
         text = text.replace(path, name)
     text = re.sub(rf"\b{re.escape(socket.gethostname())}\b", "HOST", text)
     text = re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?(Z|[+-]\d\d:?\d\d)?", "(time)", text)
+    text = re.sub(r"\b([EWI])\d{4} \d\d:\d\d:[\d.]+ +\d+ ", r"\1 ", text)  # TensorFlow's log
     cut = [line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE] + " ..." for line in text.split("\n")]
     return "\n".join(_without_repetition(cut)).strip("\n")
 
