@@ -46,7 +46,7 @@ def bundle(
       kzoo bundle bundles/reviews reviews=exports/better --keep 3
       kzoo bundle bundles/reviews --policy reviews=latest:2 --kubernetes
     """
-    from kzoo.serving.bundle import MODELS_CONFIG, has_compiled, versions
+    from kzoo.serving.bundle import MODELS_CONFIG, has_compiled, has_labels, versions
     from kzoo.serving.bundle import bundle as write_bundle
 
     if bool(certificate) != bool(key):
@@ -75,7 +75,11 @@ def bundle(
 
         secure(path, tls)
         say(f"TLS: docker compose -f compose.yaml -f compose.tls.yaml up. The key lies in {path / 'tls'}.")
-    say(f"Next: kzoo serve {path}")
+    waiting = [name for name in exports if has_labels(path, name)]  # for one, where another version has it
+    if waiting:
+        say(f"Next: kzoo promote {path} {waiting[0]} {versions(path, waiting[0])[-1]}")
+    else:
+        say(f"Next: kzoo serve {path}")
     print(path)
 
 

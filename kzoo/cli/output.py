@@ -30,7 +30,8 @@ def print_table(
     padding, edge = ((0, 0), False) if tight else ((0, 1), True)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", padding=padding, show_edge=edge)
     for name in columns:
-        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+        figures = name in right  # words may go on in the next line, figures never
+        table.add_column(name, justify="right" if figures else "left", overflow="fold", no_wrap=figures)
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))
     console = Console()

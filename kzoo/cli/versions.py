@@ -40,16 +40,22 @@ def versions(
             print_json(dataclasses.asdict(one) | (extra if servers else {}))
         return
     print_table(
-        ["model", "version", "size", "placed", "policy", "loads", "labels", *servers],
+        [
+            *("model", "version", "size", "placed (UTC)", "policy", "loads", "labels (since)"),
+            *(address.removeprefix("http://") for address in servers),
+        ],
         [
             (
                 one.model,
                 one.version,
                 f"{count(one.size).replace(' ', '')}B",
-                one.placed,
+                to_the_minute(one.placed),
                 one.policy,
                 "yes" if one.is_loaded else "-",
-                ", ".join(f"{label}{f' since {since}' if since else ''}" for label, since in one.labels.items()) or "-",
+                ", ".join(
+                    f"{label} ({to_the_minute(since)})" if since else label for label, since in one.labels.items()
+                )
+                or "-",
                 *(told.get((one.model, one.version), "-") for told in states.values()),
             )
             for one in found
@@ -63,6 +69,15 @@ def versions(
             f"A move of the label {move.label} of {move.model} to version {move.target} was interrupted: repeat the "
             f"{move.command}, or take a promotion back with kzoo rollback."
         )
+
+
+def to_the_minute(when: str) -> str:
+    """``2026-11-22T12:17:18+00:00`` as a person reads it: ``2026-11-22 12:17``."""
+    return when[:16].replace("T", " ")
+
+
+def _since(label: str, when: str | None) -> str:
+    return f"{label} ({to_the_minute(when)})" if when else label
 
 
 def _states(address: str, models: set[str], ca: str) -> dict[Any, str]:

@@ -156,6 +156,11 @@ def versions(directory: Path | str, name: str) -> list[int]:
     return sorted(int(child.name) for child in folder.iterdir() if child.name.isdigit() and child.is_dir())
 
 
+def has_labels(directory: Path | str, name: str) -> bool:
+    """Whether a model has labels, by which clients ask for it."""
+    return any(one.version_labels for one in read_models_config(directory).model_config_list.config if one.name == name)
+
+
 def has_compiled(directory: Path | str) -> bool:
     """Whether a version in the bundle has signatures that a server must compile, and so needs its XLA flag for."""
     models = Path(directory) / MODELS

@@ -27,10 +27,15 @@ def trace(name: str, signature: Any) -> tf.types.experimental.PolymorphicFunctio
     specs = _input_specs(name, signature)
     defaults = {key: _default(name, key, value, specs) for key, value in signature.defaults.items()}
 
-    def answer(*positional: tf.Tensor, **named: tf.Tensor) -> dict[str, tf.Tensor]:
-        inputs = dict(zip(specs, positional, strict=False)) | named
+    def answers(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         outputs = signature.function(**_whole_batch(inputs, defaults))
         return {key: _output(name, key, value) for key, value in outputs.items()}
+
+    # tf.saved_model.save traces a function anew; so it is given one that only calls what is traced already.
+    traced = tf.function(answers, input_signature=[dict(specs)], autograph=False).get_concrete_function()
+
+    def answer(*positional: tf.Tensor, **named: tf.Tensor) -> dict[str, tf.Tensor]:
+        return traced(dict(zip(specs, positional, strict=False)) | named)
 
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     answer.__name__ = name

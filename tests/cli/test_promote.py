@@ -1,6 +1,7 @@
 """``kzoo bundle``, ``versions``, ``promote`` and ``rollback`` on a bundle without a server."""
 
 import json
+import re
 
 import pytest
 
@@ -38,7 +39,7 @@ def test_a_version_is_promoted_and_taken_back(run, path):
     done = run("rollback", path, "m", "--offline")
     assert done.exit_code == 0 and "stable of m names version 1." in done.stderr
     table = run("versions", path).stdout
-    assert "specific:1" in table and "stable since 20" in table
+    assert "specific:1" in table and re.search(r"stable \(20\d\d-\d\d-\d\d \d\d:\d\d\)", table)
     assert run("rollback", path, "m", "--remove").exit_code == 0
     assert "stable" not in run("versions", path).stdout
 
@@ -62,6 +63,12 @@ def test_a_version_is_promoted_and_taken_back(run, path):
 def test_mistakes_are_told_in_a_sentence(run, path, arguments, message):
     done = run(*(argument.replace("{path}", path) for argument in arguments))
     assert done.exit_code == 2 and message in done.stderr
+
+
+def test_a_version_that_is_added_waits_for_its_label(run, path, export):
+    assert f"Next: kzoo serve {path}" in run("bundle", path, f"m={export}").stderr
+    run("promote", path, "m", "3", "--offline")
+    assert f"Next: kzoo promote {path} m 4" in run("bundle", path, f"m={export}").stderr
 
 
 def test_a_bundle_gets_manifests_a_policy_and_loses_old_versions(run, path, export, tmp_path):

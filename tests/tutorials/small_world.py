@@ -15,8 +15,8 @@ PLAYS = ["ROMEO.\nBut soft, the film was good, and not at all bad.\n\n", "JULIET
 
 def furnish(folder: Path) -> None:
     """Writes all of it; a model's folder in the working directory comes before one of the zoo."""
-    kzoo.Embed(tiny.bert(num_positions=512), max_length=64).save(folder / "minilm-l6-v2")
-    talker = kzoo.Generate(tiny.talkative(tiny.gpt2(num_positions=160)), max_length=160, max_new_tokens=8)
+    kzoo.Embed(tiny.bert(num_layers=1, num_positions=512), max_length=64).save(folder / "minilm-l6-v2")
+    talker = kzoo.Generate(tiny.talkative(tiny.gpt2(num_layers=1, num_positions=160)), max_length=160, max_new_tokens=8)
     talker.save(folder / "smollm2-135m-instruct")
     path = folder / "smollm2-135m-instruct" / "tokenizer_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"chat_template": CHAT, "model_max_length": 160}))
