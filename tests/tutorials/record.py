@@ -28,6 +28,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kzoo.cli.output import duration
+from kzoo.errors import UserError
+from kzoo.serving.ports import check_ports
 from kzoo.version import __version__
 from tests.tutorials.tutorial import CHECKOUT, GOES_ON, TUTORIALS, Failed, Follower, Step, end, read
 
@@ -63,6 +65,9 @@ class Recorder(Follower):
 
     def __init__(self, folder: Path):
         super().__init__(folder)
+        with contextlib.suppress(UserError):  # one of them is taken
+            check_ports("127.0.0.1", rest_port=8501, grpc_port=8500)
+            self._ports = {}  # as written
         self.told: list[Told] = []
         self._journal = folder / ".recorded.json"
         self._before = json.loads(self._journal.read_text()) if self._journal.exists() else {}

@@ -9,7 +9,7 @@ from kzoo.errors import UserError
 from tests.tutorials.small_world import furnish
 from tests.tutorials.tutorial import CHECKOUT, FOLDER, GOES_ON, TUTORIALS, Failed, Follower, read, steps
 
-NOT_RECORDED = ["entities", "from-kerashub", "instruct", "pretrain", "questions", "several-devices"]  # in full, yet
+NOT_RECORDED = ["entities", "instruct", "pretrain", "questions"]  # in full, yet
 
 
 @pytest.fixture(scope="module")
