@@ -136,6 +136,8 @@ def _assign(weight, part: np.ndarray, start: int, axis: int | None) -> None:
     tf.raw_ops.ResourceStridedSliceAssign(
         ref=weight.value.handle, begin=begin, end=end, strides=[1] * part.ndim, value=tf.constant(part)
     )
+    # a variable that was written in part is copied whole at every later read until it is told that no more comes
+    tf.raw_ops.DisableCopyOnRead(resource=weight.value.handle)
 
 
 def _read(weight, part: np.ndarray, start: int, axis: int | None) -> np.ndarray:

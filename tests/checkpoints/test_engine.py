@@ -3,6 +3,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kzoo.checkpoints.engine import expand, export_tensors, import_tensors, resolve
 from kzoo.errors import UserError
@@ -161,3 +162,22 @@ def test_no_weight_stays_unfilled():
 
 def test_a_known_tensor_without_target_is_skipped():
     read(Model(), published() | {"layer.0.mask": array(2, 2)})
+
+
+class InParts(dict):
+    """Tensors that are read a row at a time, as large ones are."""
+
+    def shape_of(self, name):
+        return self[name].shape
+
+    def rows(self, name):
+        return ((row, self[name][row : row + 1]) for row in range(len(self[name])))
+
+
+def test_weights_written_in_parts_are_whole_and_are_not_copied_when_they_are_read():
+    tensors = published()
+    model = read(Model(), InParts(tensors))
+    np.testing.assert_array_equal(model.blocks[1].kernel, tensors["layer.1.weight"].T)
+    for weight in model.weights:
+        one, other = (tf.raw_ops.ReadVariableOp(resource=weight.value.handle, dtype=weight.dtype) for _ in range(2))
+        assert np.shares_memory(np.asarray(one), np.asarray(other)), weight.path
