@@ -48,7 +48,6 @@ class SmallTask:
             source="/somewhere/words",
             dtype="float32",
         )
-        self.pretrained.rebuild = lambda dtype: SimpleNamespace(**(vars(self.pretrained) | {"dtype": dtype}))
         self.tokenizer = Words()
         dtype = keras.DTypePolicy(self.pretrained.dtype)
         noise = keras.initializers.RandomNormal(stddev=0.5, seed=1)
@@ -61,6 +60,12 @@ class SmallTask:
     @property
     def tokenizers(self):
         return [self.tokenizer]
+
+    def rebuild(self, dtype):
+        copy = SmallTask(SimpleNamespace(**(vars(self.pretrained) | {"dtype": dtype})), width=self.width)
+        for weight, old in zip(copy.model.weights, self.model.weights, strict=True):
+            weight.assign(np.asarray(old).astype("float32"))
+        return copy
 
     def options(self):
         return {"width": self.width}
