@@ -8,7 +8,6 @@ from kzoo.layers import cache as caching
 from kzoo.layers import masks
 from kzoo.layers.building import build_parts
 from kzoo.layers.linear import Linear
-from kzoo.layers.shapes import reshape
 
 # B batch, T length, S keys, N heads, K key-value heads, G = N / K heads a group, H head size, D width
 
@@ -80,19 +79,17 @@ def attend_to_slots(query, cache, mask, *, scale):
     is_step = isinstance(length, int) and length == 1
 
     def turned(x, shape):  # [B, ., K, G, H] as [B, K, G, ., H] and back; nothing moves where there is one token
-        return reshape(x if is_step else ops.transpose(reshape(x, shape[0]), shape[1]), shape[2])
+        return ops.reshape(x if is_step else ops.transpose(ops.reshape(x, shape[0]), shape[1]), shape[2])
 
     by_token, by_head = (batch_size, length, num_key_value_heads, group, head_dim), (0, 2, 3, 1, 4)
     rows = (batch_size, num_key_value_heads, group * length, head_dim)
     query = turned(query * ops.cast(scale, query.dtype), (by_token, by_head, rows))  # [B, K, G T, H]
     key, value = (ops.transpose(one, (1, 2, 0, 3)) for one in cache)  # [B, K, S, H]
     scores = ops.cast(tf.matmul(query, key, transpose_b=True), "float32")  # [B, K, G T, S]
-    if not is_step:  # a mask for one token holds for all rows of the product alike
-        scores = reshape(scores, (batch_size, num_heads, length, slots))
+    scores = ops.reshape(scores, (batch_size, num_heads, length, slots))
     weights = ops.softmax(scores + ops.expand_dims(ops.where(mask, 0.0, -1e9), 1), axis=-1)
-    if not is_step:
-        weights = reshape(weights, (batch_size, num_key_value_heads, group * length, slots))
-    mixed = ops.matmul(ops.cast(weights, value.dtype), value)  # [B, K, G T, H]
+    weights = ops.reshape(ops.cast(weights, value.dtype), (batch_size, num_key_value_heads, group * length, slots))
+    mixed = ops.matmul(weights, value)  # [B, K, G T, H]
     back = ((batch_size, num_key_value_heads, group, length, head_dim), (0, 3, 1, 2, 4))
     return turned(mixed, (*back, (batch_size, length, num_heads, head_dim)))
 
@@ -183,7 +180,7 @@ class Attention(keras.layers.Layer):
         shape = ops.shape(x)
 
         def heads(projection, number):
-            return reshape(projection(x), (shape[0], shape[1], number, self.head_dim))
+            return ops.reshape(projection(x), (shape[0], shape[1], number, self.head_dim))
 
         query = heads(self.query, self.num_heads)  # [B, T, N, H]
         key = heads(self.key, self.num_key_value_heads)  # [B, T, K, H]
@@ -198,7 +195,7 @@ class Attention(keras.layers.Layer):
 
     def _merge(self, mixed):
         shape = ops.shape(mixed)
-        return self.output_projection(reshape(mixed, (shape[0], shape[1], self.num_heads * self.head_dim)))
+        return self.output_projection(ops.reshape(mixed, (shape[0], shape[1], self.num_heads * self.head_dim)))
 
     def _in_window(self, attention_mask, positions, key_positions):
         """What ``attention_mask`` allows of the keys inside the window."""

@@ -5,7 +5,6 @@ import tensorflow as tf
 from keras import ops
 
 from kzoo.layers.building import matrix_initializer
-from kzoo.layers.shapes import reshape
 
 # B batch, T length, D width, V vocabulary
 
@@ -50,7 +49,7 @@ class TokenEmbedding(keras.layers.Layer):
         matrix = ops.cast(ops.convert_to_tensor(self.embeddings), x.dtype)  # [V, D]
         # not by `ops.transpose`: its gradient would turn a matrix of that size round at every step
         scores = tf.matmul(flat, matrix, transpose_b=True)
-        return reshape(scores, (*shape[:-1], self.vocabulary_size))
+        return ops.reshape(scores, (*shape[:-1], self.vocabulary_size))
 
     def compute_output_shape(self, input_shape):
         return (*input_shape, self.hidden_dim)

@@ -6,7 +6,6 @@ from keras import ops
 
 from kzoo.layers.building import matrix_initializer
 from kzoo.layers.lora import Adapter
-from kzoo.layers.shapes import reshape
 
 # B batch, T length, I input width, O output width
 
@@ -29,7 +28,7 @@ def linear(x, kernel, bias=None):
     y = ops.matmul(ops.reshape(x, (-1, shape[-1])), kernel)  # [B*T, O]
     if bias is not None:
         y = ops.add(y, bias)
-    return reshape(y, (*shape[:-1], kernel.shape[-1]))
+    return ops.reshape(y, (*shape[:-1], kernel.shape[-1]))
 
 
 @keras.saving.register_keras_serializable(package="kzoo")

@@ -3,8 +3,6 @@
 import keras
 from keras import ops
 
-from kzoo.layers.shapes import reshape
-
 # I input width, O output width, R rank
 
 
@@ -22,7 +20,7 @@ def low_rank(x, down, up, scale):
     """
     shape = ops.shape(x)
     y = ops.matmul(ops.matmul(ops.reshape(x, (-1, shape[-1])), down), up)
-    return reshape(y * ops.cast(scale, y.dtype), (*shape[:-1], up.shape[-1]))
+    return ops.reshape(y * ops.cast(scale, y.dtype), (*shape[:-1], up.shape[-1]))
 
 
 @keras.saving.register_keras_serializable(package="kzoo")

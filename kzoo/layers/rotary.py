@@ -95,13 +95,11 @@ def rotate(x, positions, frequency, *, attention_factor=1.0):
     half = x.shape[-1] // 2
     frequency = ops.convert_to_tensor(frequency, dtype="float32")
     angle = ops.cast(positions, "float32")[:, :, None, None] * frequency  # [B, T, 1, H/2]
-    cosine, sine = ops.cos(angle), ops.sin(angle)
-    if attention_factor != 1.0:
-        cosine, sine = cosine * attention_factor, sine * attention_factor
-    cosine, sine = ops.concatenate([cosine, cosine], axis=-1), ops.concatenate([-sine, sine], axis=-1)  # [B, T, 1, H]
+    cosine, sine = ops.cos(angle) * attention_factor, ops.sin(angle) * attention_factor
     wide = ops.cast(x, "float32")
-    crossed = ops.concatenate([wide[..., half:], wide[..., :half]], axis=-1)
-    return ops.cast(wide * cosine + crossed * sine, x.dtype)
+    first, second = wide[..., :half], wide[..., half:]
+    turned = ops.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
+    return ops.cast(turned, x.dtype)
 
 
 @keras.saving.register_keras_serializable(package="kzoo")
