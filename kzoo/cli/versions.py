@@ -52,10 +52,7 @@ def versions(
                 to_the_minute(one.placed),
                 one.policy,
                 "yes" if one.is_loaded else "-",
-                ", ".join(
-                    f"{label} ({to_the_minute(since)})" if since else label for label, since in one.labels.items()
-                )
-                or "-",
+                ", ".join(_since(label, when) for label, when in one.labels.items()) or "-",
                 *(told.get((one.model, one.version), "-") for told in states.values()),
             )
             for one in found

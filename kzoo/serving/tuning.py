@@ -190,8 +190,7 @@ def apply(source: Path | str, tuned: Tuned) -> list[Path]:
 
 def example_requests(version: Path) -> list[dict[str, list[Any]]]:
     """A request of one row each for a SavedModel's default signature: sentences of 3 to 60 words, ones for numbers."""
-    signatures = saved_model.signatures_of(version)
-    entry = signatures.get("serving_default") or next(iter(signatures.values()))
+    entry = _usual_signature(version)
     words = (
         "the film that nobody at the festival had waited for turned out to be a quiet and honest story of two people "
         "who lose each other in a city they do not know and its last scene alone is worth the price of a ticket"
@@ -214,14 +213,19 @@ def example_requests(version: Path) -> list[dict[str, list[Any]]]:
 
 def input_of_text(source: Path | str, model: str | None = None) -> str:
     """The name of the one text that a model's default signature takes. UserError where it takes others."""
-    signatures = saved_model.signatures_of(_chosen(Path(source), model)[1])
-    entry = signatures.get("serving_default") or next(iter(signatures.values()))
+    entry = _usual_signature(_chosen(Path(source), model)[1])
     names = [name for name in entry["inputs"] if name not in entry.get("defaults", {})]
     if len(names) != 1 or entry["inputs"][names[0]]["dtype"] != "string":
         raise UserError(
             f"The model takes {', '.join(names)}: give a file .jsonl with an object of them a line. Received texts."
         )
     return names[0]
+
+
+def _usual_signature(version: Path) -> Mapping[str, Any]:
+    """The default signature, or the first where none has that name."""
+    signatures = saved_model.signatures_of(version)
+    return signatures.get("serving_default") or next(iter(signatures.values()))
 
 
 def _chosen(source: Path, model: str | None) -> tuple[str, Path, int | None]:

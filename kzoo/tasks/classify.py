@@ -12,7 +12,7 @@ from kzoo.tasks import tf_example
 from kzoo.tasks.abstention import check_abstention, chosen_label
 from kzoo.tasks.class_weights import checked_weights, each_weight, weights_of_targets
 from kzoo.tasks.counting import CountedAccuracy, several_labels
-from kzoo.tasks.labels import labels_of, numbers_of
+from kzoo.tasks.labels import labels_of, numbers_of_labels
 from kzoo.tasks.published_head import label_keys, labels_of_head, units_of_head
 from kzoo.tasks.text_head import LastToken, TextHead
 
@@ -138,7 +138,7 @@ class Classify(TextHead):
             ``[B, C]`` and weights of 1 ``[B]``.
         """
         values = labels_of(examples["label"], separator=self.separator if self.multi_label else None)
-        numbers = numbers_of(self.labels, itertools.chain.from_iterable(values))
+        numbers = numbers_of_labels(self.labels, itertools.chain.from_iterable(values))
         if self.multi_label:
             targets = np.zeros([len(values), len(self.labels)], np.float32)
             for row, given in enumerate(values):

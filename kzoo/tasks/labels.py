@@ -34,7 +34,7 @@ def _several(value, separator: str) -> list[str]:
     return [_text(one) for one in value] if isinstance(value, list | tuple) else [_text(value)]
 
 
-def numbers_of(labels: Sequence[str], given: Iterable[str]) -> dict[str, int]:
+def numbers_of_labels(labels: Sequence[str], given: Iterable[str]) -> dict[str, int]:
     """The number of each label of a task.
 
     Args:

@@ -7,7 +7,7 @@ import numpy as np
 from kzoo import metrics
 from kzoo.data.examples import Examples
 from kzoo.metrics.report import Table
-from kzoo.tasks.labels import numbers_of
+from kzoo.tasks.labels import numbers_of_labels
 from kzoo.training.judging.classes import judge_scores
 from kzoo.training.judging.judgement import MISTAKES, Judgement
 
@@ -19,7 +19,7 @@ def judge_few_shot(task, examples: Examples, batch_size: int) -> Judgement:
     texts, right = examples["text"].tolist(), [str(label) for label in examples["label"].tolist()]
     if task.free_text:
         return _judge_texts(texts, right, [one["text"] for one in task.predict(texts, batch_size=batch_size)])
-    numbers = numbers_of(task.labels, right)
+    numbers = numbers_of_labels(task.labels, right)
     targets = np.array([numbers[label] for label in right])
     scores = np.array([one["scores"] for one in task.predict(texts, batch_size=batch_size)], np.float64)
     losses = -np.log(np.maximum(scores[np.arange(len(targets)), targets], 1e-30))
