@@ -3,6 +3,7 @@
 Real files are pulled once into the user's cache; without a network the tests that need them skip.
 """
 
+import gc
 import os
 import shutil
 from pathlib import Path
@@ -32,6 +33,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for marker, reason in reasons.items():
             if reason and marker in item.keywords:
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_collection_finish() -> None:
+    """Spares the garbage collector what was imported: building graphs, it would look through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def _chromium() -> str | None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from kzoo.tasks.task import Task
     from kzoo.training.judging import Judgement
 
+FLATTERED = "It learned from rows of {data}, so the figures flatter it."
+
 
 def evaluate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)],
@@ -144,6 +146,7 @@ def evaluate(
         check_threshold(model, opened)
     from kzoo.training.judging import Judgement, judge
 
+    facts: dict[str, Any] = {"model": model, "task": opened.name}
     if stride is not None:
         from kzoo.training.judging.long_text import judge_long_text
 
@@ -157,6 +160,9 @@ def evaluate(
         examples = held_out or read_examples(data, opened, theirs=theirs, format=format, by=by)
         source, size = examples.source, f"{len(examples):,} rows"
         say(f"Measuring {model} on {len(examples)} rows of {source} ...")
+        if data and learned_from(model, data):
+            facts["learned from"] = FLATTERED.format(data=data)
+            say(f"Note: {facts['learned from']} `kzoo evaluate {model}` measures on the rows that it held out.")
         found = judge(opened, examples, batch_size=batch_size)
         if samples is not None:
             from kzoo.training.judging.diversity import judge_samples
@@ -176,7 +182,7 @@ def evaluate(
         found += further
     results = {"model": model, "data": source} | found.figures
     if output:
-        facts = {"model": model, "task": opened.name, "data": f"{source}, {size}"}
+        facts |= {"data": f"{source}, {size}"}
         write(Path(output).expanduser(), results, found, title=f"Evaluation of {model}", facts=facts)
         say(f"Written: {output}/metrics.json and {output}/report.html.")
     if learn_threshold:
@@ -335,6 +341,20 @@ def held_out_rows(model: str) -> Examples | TokenFolder:
     if held_out is None:
         raise UserError(f"{model} held no rows out of its training. Name the data to measure on.")
     return held_out
+
+
+def learned_from(model: str, data: str) -> bool:
+    """Whether ``model`` is the folder of a run whose training rows are all, or some, of those of ``data``."""
+    config = Path(model).expanduser() / "config.yaml"
+    if not config.is_file():
+        return False
+    from kzoo.training import read_config
+
+    try:
+        trained = read_config(config).data.train
+    except UserError:  # of another version: no reason not to measure
+        return False
+    return trained == data or Path(trained).expanduser().resolve() == Path(data).expanduser().resolve()
 
 
 def rows_of_run(model: str) -> tuple[Any, Any]:

@@ -88,6 +88,8 @@ class ByteLevelBPE(Tokenizer):
         for token, id in self._written():
             spelled[id] = bytes_of(token) if has_bytes(token) else token.encode()
         self._bytes = np.array(spelled, object)
+        with tf.init_scope(), tf.device(CPU):
+            self._strings = tf.constant(self._bytes)  # functions share it; a copy in each is slow to optimize
         self._lengths = np.array([len(b) for b in spelled], np.int64)
         self._units = np.array([sum(1 if 33 <= byte <= 126 else 2 for byte in b) for b in spelled], np.int64)
         if self._trims:
@@ -199,7 +201,7 @@ class ByteLevelBPE(Tokenizer):
         return self._bytes, self._bytes
 
     def _join(self, ids: tf.RaggedTensor) -> tf.Tensor:
-        return joined(tf.gather(tf.constant(self._bytes), ids))
+        return joined(tf.gather(self._strings, ids))
 
 
 def _character_of_byte(code_points: tf.Tensor, characters: tf.Tensor) -> tf.Tensor:

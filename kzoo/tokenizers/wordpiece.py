@@ -95,6 +95,8 @@ class WordPiece(Tokenizer):
             first[id] = clean(token)
             later[id] = clean(token.removeprefix(prefix) if token.startswith(prefix) else " " + token)
         self._joined = np.array([first, later])
+        with tf.init_scope(), tf.device(CPU):
+            self._strings = tf.constant(self._joined)  # functions share it; a copy in each is slow to optimize
 
     def _normalize(self, characters: Characters) -> Characters:
         # What was normalized before is left alone by ``_split``, so it is done twice only where somebody looks between.
@@ -132,7 +134,7 @@ class WordPiece(Tokenizer):
         is_later = tf.ones_like(ids.values)
         firsts = tf.boolean_mask(ids.row_splits[:-1], ids.row_lengths() > 0)[:, tf.newaxis]
         is_later = tf.tensor_scatter_nd_update(is_later, firsts, tf.zeros_like(firsts[:, 0], is_later.dtype))
-        strings = tf.gather_nd(tf.constant(self._joined), tf.stack([is_later, ids.values], 1))
+        strings = tf.gather_nd(self._strings, tf.stack([is_later, ids.values], 1))
         return joined(ids.with_values(strings))
 
 

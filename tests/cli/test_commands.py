@@ -111,6 +111,26 @@ def test_evaluate_writes_figures_and_a_page(run, classifier, reviews, tmp_path):
     assert page.count("<svg") == 5 and "Confusion matrix" in page and str(reviews) in page
 
 
+def test_evaluate_says_when_a_run_learned_from_the_rows(run, classifier, reviews, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(classifier, folder / "model")
+    config = {"model": {"name": "tiny"}, "task": {"name": "classify"}, "data": {"train": str(reviews), "held_out": 2}}
+    (folder / "config.yaml").write_text(json.dumps(config | {"output": str(folder)}))
+    again = tmp_path / "other.csv"
+    again.write_bytes(reviews.read_bytes())
+    out = tmp_path / "judged"
+    flattered = run("evaluate", str(folder), str(reviews.parent / "." / reviews.name), "--output", str(out))
+    assert f"learned from rows of {reviews}, so the figures flatter it" in flattered.stderr
+    assert "so the figures flatter it" in (out / "report.html").read_text()
+    held_out = run("evaluate", str(folder))
+    other = run("evaluate", str(folder), str(again))
+    (folder / "config.yaml").write_text("of: another version")
+    unknown = run("evaluate", str(folder), str(reviews))
+    for answer in (held_out, other, unknown):
+        assert answer.exit_code == 0, answer.output
+        assert "flatter" not in answer.stderr
+
+
 def test_evaluate_reads_a_long_text(run, writer, tmp_path):
     path = tmp_path / "long.txt"
     path.write_text("the film was good @-@ natured , bad and all ! " * 4)

@@ -9,6 +9,7 @@ import tensorflow as tf
 from kzoo.errors import UserError
 from kzoo.tokenizers.characters import exclusive_sums, joined
 from kzoo.tokenizers.pieces.byte_fallback import REPLACEMENT, byte_of
+from kzoo.tokenizers.tokenizer import CPU
 
 
 class SentencePieceDecoder(tf.Module):
@@ -44,6 +45,8 @@ class SentencePieceDecoder(tf.Module):
             rows[0][id] = rows[1][id] = bytes([bytes_[id] or 0])
         self._written = np.array(rows, object)
         self._has_first = write_first is not None
+        with tf.init_scope(), tf.device(CPU):  # functions share it; a copy in each is slow to optimize
+            self._strings = tf.constant(self._written if self._has_first else self._written[0])
         self._separator = separator
         self._strip = strip
         self._stripped = []
@@ -57,9 +60,9 @@ class SentencePieceDecoder(tf.Module):
         values, splits = ids.values, ids.row_splits
         if self._has_first:
             first = tf.scatter_nd(splits[:-1, tf.newaxis], tf.ones_like(splits[:-1], tf.int32), [splits[-1] + 1])[:-1]
-            strings = tf.gather_nd(tf.constant(self._written), tf.stack([tf.minimum(first, 1), values], 1))
+            strings = tf.gather_nd(self._strings, tf.stack([tf.minimum(first, 1), values], 1))
         else:
-            strings = tf.gather(tf.constant(self._written[0]), values)
+            strings = tf.gather(self._strings, values)
         if self._is_byte.any():
             is_byte = tf.gather(tf.constant(self._is_byte), values)
             strings = tf.cond(
