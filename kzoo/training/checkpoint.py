@@ -100,6 +100,9 @@ class Checkpoints:
                 self._write_again(path, content)
             else:
                 self._write_new(path, content)
+        self._remove_old()
+
+    def _remove_old(self) -> None:
         for old in self.paths()[: -self.keep]:
             shutil.rmtree(old, ignore_errors=True)
 
@@ -188,9 +191,10 @@ class Checkpoints:
         return None
 
     def clear(self, *, after: Path | None = None) -> None:
-        """Removes what killed processes left half written, and the checkpoints after the one given."""
+        """Removes what killed processes left, half written or too old, and the checkpoints after the one given."""
         for path in [one for one in self.paths() if after is not None and one > after]:
             shutil.rmtree(path, ignore_errors=True)
+        self._remove_old()
         for path in self.folder.glob(".step-*"):
             shutil.rmtree(path, ignore_errors=True)
         for path in self.folder.glob(f"step-*/.{POSITION}.*"):

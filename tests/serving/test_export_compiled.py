@@ -1,6 +1,8 @@
 """Compiled signatures in a SavedModel: refused without the server's XLA flag, compiled before it serves with it."""
 
 import json
+import shutil
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -72,11 +74,11 @@ def test_a_bundle_sets_the_flag_and_compiles_every_shape_before_it_serves(path, 
 
 @pytest.mark.slow
 def test_three_signatures_that_write_share_their_programs(tmp_path, programs):
-    task = kzoo.Generate(tiny.talkative(tiny.gpt2(num_layers=1)), max_length=32, max_new_tokens=4)
-    path = kzoo.export(task, tmp_path / "generate", compiled=True, warm_up=warmup.Plan(batch_sizes=(1,), lengths=(8,)))
+    with get_context("spawn").Pool(1) as elsewhere:  # what the export's check compiles here the server would find
+        path = elsewhere.apply(export_writer, [tmp_path / "generate"])
     made = kzoo.bundle({"writer": path}, tmp_path / "bundle")
     version = made / "models" / "writer" / "1"
-    before = programs()
+    shutil.rmtree(tmp_path / "xla")
     with served(made) as server:
         compiled = programs()
         client = connect(server.rest_address)
@@ -93,8 +95,13 @@ def test_three_signatures_that_write_share_their_programs(tmp_path, programs):
                 for name in ("serving_default", "serving_default_xla")
             )
             assert plain == by_xla
-        assert len(compiled - before) == 2  # one a shape
+        assert len(compiled) == 2  # one a shape
         assert programs() == compiled
+
+
+def export_writer(target):
+    task = kzoo.Generate(tiny.talkative(tiny.gpt2(num_layers=1)), max_length=32, max_new_tokens=4)
+    return kzoo.export(task, target, compiled=True, warm_up=warmup.Plan(batch_sizes=(1, 8), lengths=(8,)))
 
 
 def request(version, signature, prompts, chosen):

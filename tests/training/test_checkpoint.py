@@ -121,6 +121,12 @@ def test_what_a_killed_save_left_is_not_taken_for_a_checkpoint(tmp_path):
     assert not list(checkpoints.paths()[0].glob(".*"))
 
 
+def test_what_a_kill_before_the_removal_of_old_ones_left_is_removed(tmp_path):
+    checkpoints = saved(tmp_path, 1, 2, 3, keep=3)
+    assert Checkpoints(tmp_path, variables(), keep=2).restore() == position(3)
+    assert [path.name for path in checkpoints.paths()] == ["step-00000002", "step-00000003"]
+
+
 def test_the_end_of_an_epoch_moves_the_position_of_a_checkpoint_of_the_same_step(tmp_path):
     checkpoints = saved(tmp_path, 5)
     before = (checkpoints.paths()[0] / "state.index").stat().st_mtime_ns

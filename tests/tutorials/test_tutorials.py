@@ -9,8 +9,6 @@ from kzoo.errors import UserError
 from tests.tutorials.small_world import furnish
 from tests.tutorials.tutorial import CHECKOUT, FOLDER, GOES_ON, TUTORIALS, Failed, Follower, read, steps
 
-NOT_RECORDED = ["entities", "instruct", "pretrain", "questions"]  # in full, yet
-
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
@@ -72,12 +70,11 @@ def test_the_page_of_tutorials_names_each():
     assert [name for name in TUTORIALS if f"({name}.md)" not in page] == []
 
 
-def test_each_tutorial_has_a_record_but_those_said_to_have_none():
-    recorded = {path.stem for path in (FOLDER / "recorded").glob("*.md")}
-    assert recorded == set(TUTORIALS) - set(NOT_RECORDED)
+def test_each_tutorial_has_a_record():
+    assert {path.stem for path in (FOLDER / "recorded").glob("*.md")} == set(TUTORIALS)
 
 
-@pytest.mark.parametrize("name", [name for name in TUTORIALS if name not in NOT_RECORDED])
+@pytest.mark.parametrize("name", TUTORIALS)
 def test_the_record_of_a_tutorial_has_its_steps_as_they_stand(name):
     record = (FOLDER / "recorded" / f"{name}.md").read_text(encoding="utf-8")
     assert list(steps(record)) == list(steps(read(name)))
