@@ -162,7 +162,7 @@ def evaluate(
         say(f"Measuring {model} on {len(examples)} rows of {source} ...")
         if data and learned_from(model, data):
             facts["learned from"] = FLATTERED.format(data=data)
-            say(f"Note: {facts['learned from']} `kzoo evaluate {model}` measures on the rows that it held out.")
+            say(f"Note: {facts['learned from']} Without DATA a run is measured on the rows that it held out, if any.")
         found = judge(opened, examples, batch_size=batch_size)
         if samples is not None:
             from kzoo.training.judging.diversity import judge_samples
