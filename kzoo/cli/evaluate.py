@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from kzoo.tasks.task import Task
     from kzoo.training.judging import Judgement
 
-FLATTERED = "It learned from rows of {data}, so the figures flatter it."
-
 
 def evaluate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)],
@@ -146,7 +144,9 @@ def evaluate(
         check_threshold(model, opened)
     from kzoo.training.judging import Judgement, judge
 
-    facts: dict[str, Any] = {"model": model, "task": opened.name}
+    flattered = f"It learned from rows of {data}, so the figures flatter it." if learned_from(model, data) else ""
+    if flattered:
+        say(f"Note: {flattered} Without DATA a run is measured on the rows that it held out, if any.")
     if stride is not None:
         from kzoo.training.judging.long_text import judge_long_text
 
@@ -160,9 +160,6 @@ def evaluate(
         examples = held_out or read_examples(data, opened, theirs=theirs, format=format, by=by)
         source, size = examples.source, f"{len(examples):,} rows"
         say(f"Measuring {model} on {len(examples)} rows of {source} ...")
-        if data and learned_from(model, data):
-            facts["learned from"] = FLATTERED.format(data=data)
-            say(f"Note: {facts['learned from']} Without DATA a run is measured on the rows that it held out, if any.")
         found = judge(opened, examples, batch_size=batch_size)
         if samples is not None:
             from kzoo.training.judging.diversity import judge_samples
@@ -182,7 +179,8 @@ def evaluate(
         found += further
     results = {"model": model, "data": source} | found.figures
     if output:
-        facts |= {"data": f"{source}, {size}"}
+        facts = {"model": model, "task": opened.name, "data": f"{source}, {size}"}
+        facts |= {"learned from": flattered} if flattered else {}
         write(Path(output).expanduser(), results, found, title=f"Evaluation of {model}", facts=facts)
         say(f"Written: {output}/metrics.json and {output}/report.html.")
     if learn_threshold:
@@ -343,10 +341,15 @@ def held_out_rows(model: str) -> Examples | TokenFolder:
     return held_out
 
 
+def config_of_run(model: str) -> Path:
+    """Returns the path that the config of a run in this folder would have."""
+    return Path(model).expanduser() / "config.yaml"
+
+
 def learned_from(model: str, data: str) -> bool:
     """Whether ``model`` is the folder of a run whose training rows are all, or some, of those of ``data``."""
-    config = Path(model).expanduser() / "config.yaml"
-    if not config.is_file():
+    config = config_of_run(model)
+    if not data or not config.is_file():
         return False
     from kzoo.training import read_config
 
@@ -359,7 +362,7 @@ def learned_from(model: str, data: str) -> bool:
 
 def rows_of_run(model: str) -> tuple[Any, Any]:
     """Returns the rows that a run learned from and those it held out, None where it held none out."""
-    config = Path(model).expanduser() / "config.yaml"
+    config = config_of_run(model)
     if not config.is_file():
         raise UserError(f"Name the data to measure on: {model} is not a run's folder, so it held no rows out.")
     from kzoo.training import read_config

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +30,6 @@ def open_task(model: str, *, task: str = "", **options: Any) -> Task:
     from kzoo.tasks.load import limits_of, load, load_task, task_class
     from kzoo.tasks.text_head import is_regressor
 
-    gc.freeze()  # what was imported stays; looking through it again and again costs a tenth of building a graph
     if isinstance(place, Path) and (place / "kzoo.json").is_file():
         limits = {name: value for name, value in options.items() if name in limits_of(place)}
         opened = load_task(place, **limits)

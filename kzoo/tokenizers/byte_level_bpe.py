@@ -20,7 +20,7 @@ from kzoo.tokenizers.pieces.byte_alphabet import bytes_of, has_bytes
 from kzoo.tokenizers.pieces.byte_level_merges import merge_order
 from kzoo.tokenizers.pieces.sentencepiece_model import bpe_model, latin1, spell
 from kzoo.tokenizers.pieces.sentencepiece_op import sentencepiece_tokenizer_of
-from kzoo.tokenizers.tokenizer import CPU, Placed, Tokenizer
+from kzoo.tokenizers.tokenizer import CPU, Placed, Tokenizer, shared_constant
 from kzoo.tokenizers.unicode import tables as tables
 from kzoo.tokenizers.unicode.canonical_composition import CanonicalComposition
 from kzoo.tokenizers.vocabulary import Vocabulary
@@ -88,8 +88,7 @@ class ByteLevelBPE(Tokenizer):
         for token, id in self._written():
             spelled[id] = bytes_of(token) if has_bytes(token) else token.encode()
         self._bytes = np.array(spelled, object)
-        with tf.init_scope(), tf.device(CPU):
-            self._strings = tf.constant(self._bytes)  # functions share it; a copy in each is slow to optimize
+        self._strings = shared_constant(self._bytes)
         self._lengths = np.array([len(b) for b in spelled], np.int64)
         self._units = np.array([sum(1 if 33 <= byte <= 126 else 2 for byte in b) for b in spelled], np.int64)
         if self._trims:

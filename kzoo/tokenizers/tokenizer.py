@@ -276,3 +276,9 @@ class Tokenizer(tf.Module):
         directory.mkdir(parents=True, exist_ok=True)
         for name, content in self._files.items():
             (directory / name).write_bytes(content)
+
+
+def shared_constant(values) -> tf.Tensor:
+    """A constant on the CPU that all functions share; graphs that each hold many strings are slow to optimize."""
+    with tf.init_scope(), tf.device(CPU):
+        return tf.constant(values)

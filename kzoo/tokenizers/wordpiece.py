@@ -7,7 +7,7 @@ import tensorflow_text
 from kzoo.errors import UserError
 from kzoo.tokenizers.characters import Characters, Pieces, Words, encode_words, joined, positions_of, spread
 from kzoo.tokenizers.normalizers.bert_normalizer import BertNormalizer
-from kzoo.tokenizers.tokenizer import CPU, Tokenizer
+from kzoo.tokenizers.tokenizer import CPU, Tokenizer, shared_constant
 from kzoo.tokenizers.vocabulary import Vocabulary
 from kzoo.tokenizers.words.bert_words import bert_words
 
@@ -95,8 +95,7 @@ class WordPiece(Tokenizer):
             first[id] = clean(token)
             later[id] = clean(token.removeprefix(prefix) if token.startswith(prefix) else " " + token)
         self._joined = np.array([first, later])
-        with tf.init_scope(), tf.device(CPU):
-            self._strings = tf.constant(self._joined)  # functions share it; a copy in each is slow to optimize
+        self._strings = shared_constant(self._joined)
 
     def _normalize(self, characters: Characters) -> Characters:
         # What was normalized before is left alone by ``_split``, so it is done twice only where somebody looks between.

@@ -34,9 +34,6 @@ class Best:
         self.record = note
         if checkpoints.team.is_chief:
             checkpoints.clear()
-            for path in checkpoints.paths():
-                if _step(path) > progress.total:  # of a process that came further and was killed: found again
-                    shutil.rmtree(path, ignore_errors=True)
 
     def check(self, names: list[str]) -> None:
         """UserError when the measure is none of these, as a validation calls them."""
@@ -68,7 +65,7 @@ class Best:
         notes = [self.record, *(note.get("best") for note in kept.notes_of_all())]
         steps = {note["step"] for note in notes if note}
         for path in self.checkpoints.paths():
-            if _step(path) not in steps:
+            if int(path.name.removeprefix("step-")) not in steps:
                 shutil.rmtree(path, ignore_errors=True)
 
     def restore(self) -> dict[str, Any]:
@@ -81,7 +78,3 @@ class Best:
     def summary(self) -> dict[str, Any]:
         """The record without all other results."""
         return {name: value for name, value in (self.record or {}).items() if name != "results"}
-
-
-def _step(path) -> int:
-    return int(path.name.removeprefix("step-"))

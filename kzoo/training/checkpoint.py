@@ -159,7 +159,11 @@ class Checkpoints:
         chosen = self.team.in_chief(lambda: self._latest(say))
         name = self.team.from_chief(chosen.name if chosen is not None else None)
         self.team.in_chief(lambda: self.clear(after=chosen))
-        return self._restore(self.folder / name) if name is not None else None
+        if name is None:
+            return None
+        position = self._restore(self.folder / name)
+        self.team.in_chief(self._remove_old)  # a killed process may have written one and removed none
+        return position
 
     def restore_step(self, total: int) -> Position:
         """Restores the checkpoint of this step; UserError when it is not there or damaged."""
@@ -191,10 +195,9 @@ class Checkpoints:
         return None
 
     def clear(self, *, after: Path | None = None) -> None:
-        """Removes what killed processes left, half written or too old, and the checkpoints after the one given."""
+        """Removes what killed processes left half written, and the checkpoints after the one given."""
         for path in [one for one in self.paths() if after is not None and one > after]:
             shutil.rmtree(path, ignore_errors=True)
-        self._remove_old()
         for path in self.folder.glob(".step-*"):
             shutil.rmtree(path, ignore_errors=True)
         for path in self.folder.glob(f"step-*/.{POSITION}.*"):

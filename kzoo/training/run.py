@@ -277,6 +277,7 @@ def _best(team, folder, training, model, learner, checkpoints, progress, example
     of_weights = Checkpoints(folder.best, weights, keep=sys.maxsize, team=team)
     best = Best(training.best, of_weights, progress, note=checkpoints.notes.get("best"))
     best.check(measures(model, learner))
+    best.tidy(checkpoints)  # what a killed process left, of steps before and after the one that training goes on from
     return best
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from kzoo.errors import UserError
 from kzoo.tokenizers.characters import exclusive_sums, joined
 from kzoo.tokenizers.pieces.byte_fallback import REPLACEMENT, byte_of
-from kzoo.tokenizers.tokenizer import CPU
+from kzoo.tokenizers.tokenizer import shared_constant
 
 
 class SentencePieceDecoder(tf.Module):
@@ -45,8 +45,7 @@ class SentencePieceDecoder(tf.Module):
             rows[0][id] = rows[1][id] = bytes([bytes_[id] or 0])
         self._written = np.array(rows, object)
         self._has_first = write_first is not None
-        with tf.init_scope(), tf.device(CPU):  # functions share it; a copy in each is slow to optimize
-            self._strings = tf.constant(self._written if self._has_first else self._written[0])
+        self._strings = shared_constant(self._written if self._has_first else self._written[0])
         self._separator = separator
         self._strip = strip
         self._stripped = []
